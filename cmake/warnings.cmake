@@ -1,0 +1,12 @@
+# Warnings and sanitizers for the project's own targets.
+function(camlucida_warnings target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wno-missing-field-initializers)
+endfunction()
+
+function(camlucida_sanitize target)
+  if(CAMLUCIDA_SANITIZE)
+    target_compile_options(${target} PUBLIC -fsanitize=${CAMLUCIDA_SANITIZE}
+                           -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_link_options(${target} PUBLIC -fsanitize=${CAMLUCIDA_SANITIZE})
+  endif()
+endfunction()

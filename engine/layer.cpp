@@ -1,0 +1,98 @@
+#include "engine/layer.h"
+
+namespace camlucida {
+
+const TensorDesc& InferContext::input(int i) const {
+  if (!has(i)) {
+    throw Error(ErrorKind::kModel, "input " + std::to_string(i) + " is missing");
+  }
+  return *inputs[static_cast<size_t>(i)];
+}
+
+const Tensor* InferContext::constant(int i) const {
+  return i < static_cast<int>(constants.size()) ? constants[static_cast<size_t>(i)] : nullptr;
+}
+
+std::vector<int64_t> InferContext::ints(int i, const char* what) const {
+  if (!has(i)) throw Error(ErrorKind::kModel, std::string(what) + " is missing");
+  const Tensor* tensor = constant(i);
+  if (tensor == nullptr) {
+    throw Error(ErrorKind::kUnsupported, std::string(what) + " is computed from the input data",
+                "only shapes that follow from the input shape are supported");
+  }
+  return tensor->to_ints();
+}
+
+std::vector<int64_t> InferContext::ints_or(int i, const char* what,
+                                           std::vector<int64_t> fallback) const {
+  return has(i) ? ints(i, what) : std::move(fallback);
+}
+
+std::vector<double> InferContext::doubles_or(int i, const char* what,
+                                             std::vector<double> fallback) const {
+  if (!has(i)) return fallback;
+  const Tensor* tensor = constant(i);
+  if (tensor == nullptr) {
+    throw Error(ErrorKind::kUnsupported, std::string(what) + " is computed from the input data",
+                "only constant values are supported");
+  }
+  return tensor->to_doubles();
+}
+
+namespace {
+
+template <class T>
+const T* find(const NodeSource& source, const std::string& key) {
+  const auto it = source.attributes.find(key);
+  if (it == source.attributes.end()) return nullptr;
+  const T* value = std::get_if<T>(&it->second);
+  if (value == nullptr) {
+    throw Error(ErrorKind::kModel, "attribute '" + key + "' has the wrong type",
+                Error::Place{source.name, source.operation, source.opset});
+  }
+  return value;
+}
+
+template <class T>
+T find_or(const NodeSource& source, const std::string& key, T fallback) {
+  const T* value = find<T>(source, key);
+  return value == nullptr ? std::move(fallback) : *value;
+}
+
+}  // namespace
+
+int64_t NodeSource::integer(const std::string& key, int64_t fallback) const {
+  return find_or<int64_t>(*this, key, fallback);
+}
+double NodeSource::number(const std::string& key, double fallback) const {
+  return find_or<double>(*this, key, fallback);
+}
+std::string NodeSource::text(const std::string& key, const std::string& fallback) const {
+  return find_or<std::string>(*this, key, fallback);
+}
+std::vector<int64_t> NodeSource::integers(const std::string& key,
+                                          std::vector<int64_t> fallback) const {
+  return find_or<std::vector<int64_t>>(*this, key, std::move(fallback));
+}
+std::vector<double> NodeSource::numbers(const std::string& key,
+                                        std::vector<double> fallback) const {
+  return find_or<std::vector<double>>(*this, key, std::move(fallback));
+}
+const Tensor* NodeSource::tensor(const std::string& key) const { return find<Tensor>(*this, key); }
+
+Error NodeSource::unsupported(const std::string& what, const std::string& nearest) const {
+  return Error(ErrorKind::kUnsupported, what, Error::Place{name, operation, opset},
+               nearest.empty() ? "" : "nearest supported form: " + nearest);
+}
+
+std::vector<TensorDesc> same_as_input(const InferContext& context) { return {context.input(0)}; }
+
+std::vector<TensorDesc> broadcast_of_inputs(const InferContext& context) {
+  TensorDesc result = context.input(0);
+  for (int i = 1; i < context.input_count(); ++i) {
+    if (context.has(i)) result.shape = broadcast(result.shape, context.shape(i));
+  }
+  return {result};
+}
+
+}  // namespace camlucida
