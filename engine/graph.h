@@ -30,6 +30,9 @@ struct Epilogue {
   const LayerDef* layer;
   Attributes attributes;
   int operand = kNone;  ///< index into Node::inputs of the second operand (kAddend), else kNone
+  UnaryFunction unary = {};  ///< resolved function (kUnary)
+  /// Inputs of the fused node by index: constants where it had some, undefined for the data.
+  std::vector<Tensor> constants = {};
 };
 
 struct Node {

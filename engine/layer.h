@@ -229,6 +229,9 @@ struct LayerDef {
 
   /// Output 0 holds the data of input 0 under another shape (reshape, flatten, squeeze).
   bool view = false;
+  /// The outputs follow from the shapes of the inputs alone (their data may be absent), so that
+  /// they are constants once shapes are bound.
+  bool shape_only = false;
   /// True if this node just passes input 0 on (dropout, cast to the same type).
   std::function<bool(const InferContext&)> is_identity = nullptr;
   /// Softmax and the like: turns scores into probabilities. The score is the tensor before it.
