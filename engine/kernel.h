@@ -54,6 +54,8 @@ struct KernelCase {
   bool has(size_t i) const { return i < inputs.size() && inputs[i].present; }
   const Tensor* constant(size_t i) const { return has(i) ? inputs[i].constant : nullptr; }
   bool all_float32() const;  ///< every present port is float32
+  /// What LayerDef's functions take. `storage` keeps the pointers alive.
+  InferContext context(Graph::ContextStorage& storage) const;
 };
 
 /// A kernel's answer: one way to run the case, or the reason why not. Empty layout lists mean

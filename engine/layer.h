@@ -65,7 +65,7 @@ struct RefTensor {
 /// forward: reads `inputs`, writes every element of every non-null `outputs`.
 /// backward: reads `grad_outputs`, `inputs` and `outputs`, adds to the non-null `grad_inputs`,
 /// which arrive zeroed. Only the inputs/outputs that `LayerDef::saves` names, and constant inputs,
-/// are there. A missing gradient (an unused output) is null and means zero.
+/// have data; all have their shape. A missing gradient (an unused output) is null and means zero.
 struct RefContext {
   const Attributes& attributes;
   std::vector<RefTensor> inputs;
@@ -209,6 +209,9 @@ struct Example {
   bool gradient = true;
   /// Allowed |fast - reference| / max|reference| in float32.
   double tolerance = 2e-5;
+  /// The first axis counts independent pictures: running them one by one gives the same bits. Set
+  /// to false where the layer works along or moves that axis, or an input fixes its extent.
+  bool batched = true;
 };
 
 // ------------------------------------------------------------------------------------------------
@@ -237,7 +240,9 @@ struct LayerDef {
   /// Softmax and the like: turns scores into probabilities. The score is the tensor before it.
   bool normalises_scores = false;
   EpilogueRole epilogue = EpilogueRole::kNone;
-  std::function<UnaryFunction(const Attributes&)> unary = nullptr;
+  /// The element-wise function, or nullopt if this node is none (bounds computed at run time, a
+  /// type other than float32). The planner asks once, when it fuses, see Epilogue::unary.
+  std::function<std::optional<UnaryFunction>(const InferContext&)> unary = nullptr;
   /// The same operation as a per-channel affine map, if its parameters are constant.
   std::function<std::optional<ChannelAffine>(const InferContext&)> channel_affine = nullptr;
   /// Constant inputs (by index; undefined = absent) of this node after taking over the channel
