@@ -186,6 +186,37 @@ inline Window resolve_window(const WindowAttributes& attributes, const Shape& in
   return w;
 }
 
+/// Calls f(output position, its row-major index) for every output in row-major order.
+template <class F>
+void for_each_output(const Window& w, F&& f) {
+  int64_t index = 0;
+  Window::Extents at;
+  for (at[0] = 0; at[0] < w.output[0]; ++at[0]) {
+    for (at[1] = 0; at[1] < w.output[1]; ++at[1]) {
+      for (at[2] = 0; at[2] < w.output[2]; ++at[2]) f(at, index++);
+    }
+  }
+}
+
+/// Calls f(input index, kernel index), both row-major within the window's axes, for every window
+/// position of output `at` that lies inside the input, in row-major order.
+template <class F>
+void for_each_tap(const Window& w, const Window::Extents& at, F&& f) {
+  for (int64_t a = 0; a < w.kernel[0]; ++a) {
+    const int64_t z = w.position(0, at[0], a);
+    if (!w.inside(0, z)) continue;
+    for (int64_t b = 0; b < w.kernel[1]; ++b) {
+      const int64_t y = w.position(1, at[1], b);
+      if (!w.inside(1, y)) continue;
+      for (int64_t c = 0; c < w.kernel[2]; ++c) {
+        const int64_t x = w.position(2, at[2], c);
+        if (!w.inside(2, x)) continue;
+        f((z * w.input[1] + y) * w.input[2] + x, (a * w.kernel[1] + b) * w.kernel[2] + c);
+      }
+    }
+  }
+}
+
 /// Reads the attributes that Conv, ConvTranspose and the pools spell alike in every opset.
 inline WindowAttributes read_window(const NodeSource& source) {
   WindowAttributes attributes;

@@ -37,17 +37,15 @@ struct ConvTransposeAttributes {
   }
 };
 
-/// Everything a convolution kernel wants to know, from attributes and shapes.
-///
-/// For ConvTranspose `window` is that of the convolution whose adjoint it is: window.input are the
-/// extents of *this layer's output*, window.output those of its input, and channels likewise stay
-/// those of the layer (in_channels = C of x).
+/// Everything a convolution kernel wants to know, from attributes and shapes. For ConvTranspose it
+/// describes the convolution whose adjoint the layer is: window.input, in_channels and the like
+/// are those of the layer's output, window.output and out_channels those of its input.
 struct ConvGeometry {
   Window window;
   int64_t batch = 1;
   int64_t group = 1;
-  int64_t in_channels = 1;   ///< C, all groups
-  int64_t out_channels = 1;  ///< M, all groups
+  int64_t in_channels = 1;   ///< of all groups
+  int64_t out_channels = 1;  ///< of all groups
 
   int64_t group_in() const { return in_channels / group; }
   int64_t group_out() const { return out_channels / group; }
@@ -88,5 +86,27 @@ inline ConvGeometry conv_geometry(const ConvAttributes& attributes, const Shape&
 /// Throws Error(kModel) if shapes and attributes do not fit together.
 ConvGeometry conv_transpose_geometry(const ConvTransposeAttributes& attributes, const Shape& x,
                                      const Shape& weight);
+
+/// Calls f(x, w, y), row-major indices into input, weight and output, for every product of the
+/// convolution y[y] += weight[w] * x[x]; all references are written in terms of it.
+template <class F>
+void for_each_product(const ConvGeometry& g, F&& f) {
+  const int64_t in_plane = g.window.input_count();
+  const int64_t out_plane = g.window.output_count();
+  const int64_t taps = g.window.kernel_count();
+  for (int64_t n = 0; n < g.batch; ++n) {
+    for (int64_t m = 0; m < g.out_channels; ++m) {
+      const int64_t first_in = n * g.in_channels + m / g.group_out() * g.group_in();
+      const int64_t y = (n * g.out_channels + m) * out_plane;
+      for_each_output(g.window, [&](const Window::Extents& at, int64_t o) {
+        for_each_tap(g.window, at, [&](int64_t i, int64_t k) {
+          for (int64_t c = 0; c < g.group_in(); ++c) {
+            f((first_in + c) * in_plane + i, (m * g.group_in() + c) * taps + k, y + o);
+          }
+        });
+      });
+    }
+  }
+}
 
 }  // namespace camlucida
