@@ -41,13 +41,16 @@ struct KernelCase {
   struct Port {
     TensorDesc desc;
     const Tensor* constant = nullptr;  ///< set if the value is known when the plan is made
-    bool present = false;              ///< false: absent input or unused output
-    Layout layout = Layout::kPlain;    ///< layout the value has now (a hint; reorders are possible)
+    /// False: absent input, unused output, or (backward) an output that no gradient reaches.
+    bool present = false;
+    Layout layout = Layout::kPlain;  ///< layout the value has now (a hint; reorders are possible)
   };
   std::vector<Port> inputs;   ///< forward inputs, epilogue operands included
   std::vector<Port> outputs;  ///< forward outputs
   /// Backward: which inputs' gradients are wanted. Gradients have the shape of their value.
   std::vector<bool> wanted;
+  /// Backward: layout the gradient of each output has at present (a hint, like Port::layout).
+  std::vector<Layout> grad_layouts;
 
   const Shape& in(size_t i) const { return inputs[i].desc.shape; }
   const Shape& out(size_t i = 0) const { return outputs[i].desc.shape; }

@@ -64,16 +64,19 @@ class Plan {
 
   /// A run of bytes in the arena.
   struct Buffer {
-    size_t bytes = 0;
+    size_t bytes = 0;  ///< of one copy; gradients have Needs::seeds_per_image copies, seed-major
     size_t offset = 0;
-    int first_step = 0;  ///< steps in which it is alive, in forward-then-backward numbering
+    int first_step = 0;  ///< steps in which it is alive, forward and backward numbered through
     int last_step = 0;
-    DType dtype = DType::kFloat32;
-    Shape shape;
-    Layout layout = Layout::kPlain;
-    int batch_repeat = 1;  ///< gradients: seeds_per_image copies of `shape`, seed-major
+    bool gradient = false;
   };
   using BufferId = int32_t;
+
+  /// Where and how a value lies.
+  struct Location {
+    BufferId buffer = kNone;
+    Layout layout = Layout::kPlain;
+  };
 
   struct Step {
     std::string name;       ///< node name
@@ -88,6 +91,7 @@ class Plan {
     /// Buffers by port, kNone = absent, constant or not wanted.
     std::vector<BufferId> inputs, outputs, grad_outputs, grad_inputs;
     BufferId scratch = kNone;
+    bool may_run_in_place = false;  ///< the kernel allows output 0 to be input 0's buffer
   };
 
   /// The bound, simplified and fused graph the steps refer to.
@@ -98,20 +102,18 @@ class Plan {
   const std::vector<Step>& backward_steps() const { return backward_; }
   const std::vector<Buffer>& buffers() const { return buffers_; }
   size_t arena_bytes() const { return arena_bytes_; }
-  size_t packed_bytes() const;  ///< weights in the form kernels read
+  int block() const { return block_; }  ///< channels per block of Layout::kBlocked
+  size_t packed_bytes() const;          ///< weights in the form kernels read
   int64_t multiply_adds() const;
 
   /// Descriptors of what can be asked of a Session.
-  const TensorDesc& input_desc(const std::string& name) const;
+  const TensorDesc& desc(const std::string& value) const;
   std::vector<std::string> input_names() const;
-  std::vector<std::string> output_names() const;
+  const std::vector<std::string>& output_names() const { return output_names_; }
   std::vector<std::string> readable() const;  ///< values activation() accepts, in execution order
   const std::string& score_name() const { return score_name_; }
   /// The plan that replays the part after Needs::replay_from, or null.
   const std::shared_ptr<const Plan>& replay_plan() const { return replay_; }
-
-  /// Index into forward_steps() of the first step after the value is complete.
-  int first_step_after(const std::string& value) const;
 
  private:
   friend class Planner;
@@ -124,13 +126,15 @@ class Plan {
   std::vector<Step> backward_;
   std::vector<Buffer> buffers_;
   size_t arena_bytes_ = 0;
+  int block_ = 1;
   std::string score_name_;
-  std::map<ValueId, BufferId> activations_;  // readable values
-  std::map<ValueId, BufferId> gradients_;    // gradient targets
-  std::map<ValueId, BufferId> input_buffers_;
-  BufferId seed_buffer_ = kNone;
+  std::vector<std::string> output_names_;
+  std::map<ValueId, Location> activations_;  // readable values
+  std::map<ValueId, Location> gradients_;    // gradient targets
+  std::map<ValueId, Location> inputs_;
+  Location seed_;
   std::shared_ptr<const Plan> replay_;
-  std::vector<std::string> replay_side_inputs_;  // values from before the tap that the tail reads
+  std::vector<std::string> replay_side_inputs_;  // values from beside the tap that the tail reads
 };
 
 }  // namespace camlucida

@@ -1,65 +1,81 @@
 #pragma once
 
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/cpu/thread_pool.h"
 #include "engine/plan.h"
 
 namespace camlucida {
 
-/// A run of a Plan: one arena on one device. All tensors that cross this border are plain row-major
-/// (NCHW) float32, whatever layout the plan uses inside, and are copies: they stay valid.
+/// A run of a Plan: one arena on one device. Tensors that cross this border are plain row-major
+/// (NCHW), whatever layout the plan uses inside, and are copies: they stay valid. Images,
+/// activations and gradients are float32; integer values keep their type.
 ///
-/// One thread at a time; make as many Sessions of one Plan as there are threads.
+/// One thread at a time; make as many Sessions of one Plan as there are threads. After
+/// construction, forward() and backward() take no memory but what reference kernels need.
 class Session {
  public:
-  /// `pool` runs the kernels; without one the session makes its own with `threads` threads.
+  /// Makes its own pool of `threads` threads, the caller included (0 = all cores).
   explicit Session(std::shared_ptr<const Plan> plan, int threads = 1);
+  /// Runs on a pool shared with Sessions that take turns with this one.
   Session(std::shared_ptr<const Plan> plan, std::shared_ptr<ThreadPool> pool);
-  ~Session();
 
   const Plan& plan() const { return *plan_; }
 
-  /// Runs the network on the only input, or on inputs by name. Throws Error(kInput) if a shape or
-  /// type differs from what the plan was made for.
+  /// Runs the network on the only input, or on inputs by name. Throws Error(kInput) if a name,
+  /// shape or type differs from what the plan was made for.
   void forward(const Tensor& input);
   void forward(const std::map<std::string, Tensor>& inputs);
 
   /// A planned output; empty name = the first.
   Tensor output(const std::string& name = "") const;
-  /// A tap, gradient target, output, or (Plan retained all) any computed value.
+  /// A tap, gradient target, output or (if the plan retained all) any computed value.
   /// Throws Error(kUsage) if the plan did not keep it.
   Tensor activation(const std::string& name) const;
 
-  /// Carries `seed` = d(score)/d(score tensor) back from Needs::score to Needs::gradient_to.
-  /// With S seeds per image and batch N the seed is [S*N, ...], seed-major: row s*N + n is seed s
-  /// of image n. Needs a forward() before.
+  /// Carries `seed`, the derivative of a score with respect to the score tensor, back from
+  /// Needs::score to Needs::gradient_to. With S seeds per image and batch N the seed is
+  /// [S*N, ...], seed-major: row s*N + n is seed s of image n. May be called again with other
+  /// seeds after one forward().
   void backward(const Tensor& seed);
-  /// d(score)/d(value) after backward(): [S*N, ...], seed-major like the seed.
+  /// Derivative of the score with respect to that value: [S*N, ...], seed-major like the seed.
   Tensor gradient(const std::string& name) const;
 
-  /// Runs only what lies after Needs::replay_from on `batch` variants of that tap
-  /// ([replay_batch, C, h, w]; fewer rows are allowed) and returns the score tensor for each.
-  /// Values the tail reads from before the tap are those of image `image` of the last forward().
-  Tensor replay(const Tensor& batch, int image = 0);
+  /// Runs only what lies after Needs::replay_from, on up to replay_batch variants of that tap
+  /// ([rows, C, h, w]), and returns the score tensor of each ([rows, ...]). What the tail reads
+  /// from beside the tap is taken from image `image` of the last forward().
+  Tensor replay(const Tensor& variants, int image = 0);
 
-  /// Called after every step with its index in forward_steps() / backward_steps() and the
-  /// nanoseconds it took; for `bench --layers`. Empty = off.
+  /// Called after every step with its index in forward_steps() or backward_steps() and the time it
+  /// took. Empty = off.
   using StepTimer = std::function<void(bool backward, int step, double nanoseconds)>;
   void set_step_timer(StepTimer timer) { timer_ = std::move(timer); }
 
  private:
-  void run(const Plan::Step& step, int repeat);
-  std::byte* address(Plan::BufferId buffer) const;
-  void store(Plan::BufferId buffer, const Tensor& tensor);
-  Tensor load(Plan::BufferId buffer, int repeat) const;
+  /// Addresses of a step's buffers, fixed for the life of the arena. One per seed in backward.
+  struct Binding {
+    std::vector<const void*> inputs, grad_outputs;
+    std::vector<void*> outputs, grad_inputs;
+    std::byte* scratch = nullptr;
+  };
+
+  Binding bind(const Plan::Step& step, int seed) const;
+  void run(bool backward);
+  std::byte* address(Plan::BufferId buffer, int seed = 0) const;
+  void write(const Plan::Location& location, const Tensor& tensor, int seed = 0);
+  Tensor read(const Plan::Location& location, const TensorDesc& desc, int copies) const;
+  ValueId kept_value(const std::string& name) const;
 
   std::shared_ptr<const Plan> plan_;
   std::shared_ptr<ThreadPool> pool_;
-  std::unique_ptr<std::byte, void (*)(std::byte*)> arena_;
+  std::unique_ptr<std::byte, decltype(&std::free)> arena_;
+  std::vector<Binding> forward_;
+  std::vector<std::vector<Binding>> backward_;  // [step][seed]
   std::unique_ptr<Session> replay_;
   StepTimer timer_;
   bool ran_forward_ = false;

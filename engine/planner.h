@@ -1,0 +1,86 @@
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/plan.h"
+
+namespace camlucida {
+
+/// Makes one Plan: names → passes → forward steps → backward steps → memory. Internal to the
+/// engine; the stages live in planner.cpp, planner_forward.cpp, planner_backward.cpp and
+/// planner_memory.cpp.
+class Planner {
+ public:
+  Planner(const Needs& needs, const PlanOptions& options);
+  std::shared_ptr<const Plan> run(const Graph& imported,
+                                  const std::map<std::string, Shape>& input_shapes);
+
+ private:
+  using BufferId = Plan::BufferId;
+  using Location = Plan::Location;
+  using Step = Plan::Step;
+
+  /// A kernel (or the reference) with its offer, and what was passed over for it.
+  struct Choice {
+    const KernelDef* kernel = nullptr;  // null = reference
+    Offer offer;
+    double total_ns = 0;  // offer and reorders
+    std::vector<Plan::Rejected> rejected;
+  };
+
+  // planner.cpp
+  void resolve_names(const Graph& bound);
+  void prepare_graph(Graph bound);
+  void plan_replay(const Graph& bound);
+
+  // planner_forward.cpp
+  void plan_forward();
+  void plan_node(NodeId id);
+  void plan_view(const Node& node);
+  KernelCase make_case(const Node& node, bool backward) const;
+  Choice choose(const KernelCase& kernel_case);
+  double reorder_cost(const KernelCase& kernel_case, const Offer& offer) const;
+  Step make_step(const KernelCase& kernel_case, Choice choice, const Node& node, NodeId id);
+  /// Buffer of the value in that layout; adds a reorder step to `steps` if there is none yet.
+  BufferId in_layout(ValueId value, Layout layout, std::vector<Step>& steps);
+  BufferId reorder(Location from, Layout to, const TensorDesc& desc, bool gradient,
+                   std::vector<Step>& steps);
+  BufferId add_buffer(const TensorDesc& desc, Layout layout, bool gradient);
+  BufferId add_scratch(size_t bytes);
+  void place(ValueId value, Location location);
+
+  // planner_backward.cpp
+  void plan_backward();
+  void differentiate(const Node& node);
+  /// Gradient of the fused node's layer output, after going back through its epilogues.
+  Location differentiate_epilogues(const Node& node, Location gradient);
+  Location differentiate_unary(const Node& node, const Epilogue& epilogue, Location gradient);
+  KernelCase make_backward_case(const Node& node, const std::vector<Location>& gradients) const;
+  void contribute(ValueId value, Location gradient);
+  Location gradient_of(ValueId value);
+  Location sum(Location a, Location b, const TensorDesc& desc);
+
+  // planner_memory.cpp
+  void plan_memory();
+  void merge_in_place();
+  void find_lifetimes();
+  void assign_offsets();
+  void check_memory() const;
+
+  const TensorDesc& desc(ValueId value) const { return plan_->graph_.value(value).desc; }
+  bool is_constant(ValueId value) const { return plan_->graph_.value(value).is_constant(); }
+
+  std::shared_ptr<Plan> plan_;
+  std::set<std::string> keep_;  // names of values that must exist
+  std::vector<ValueId> targets_;
+  ValueId score_ = kNone;
+  std::vector<bool> cut_;                         // values gradients flow through
+  std::vector<std::vector<Location>> locations_;  // by value, one per layout it exists in
+  std::vector<std::vector<Location>> gradients_;  // by value, contributions not yet summed
+  std::set<BufferId> pinned_;                     // alive to the end
+};
+
+}  // namespace camlucida

@@ -1,0 +1,257 @@
+#include <algorithm>
+
+#include "engine/cost.h"
+#include "engine/planner.h"
+#include "engine/reference.h"
+#include "engine/reorder.h"
+
+namespace camlucida {
+namespace {
+
+Layout layout_at(const std::vector<Layout>& layouts, size_t i) {
+  return i < layouts.size() ? layouts[i] : Layout::kPlain;
+}
+
+std::string describe(const Node& node) {
+  std::string text = node.layer->name;
+  for (const Epilogue& epilogue : node.epilogues) text += "+" + epilogue.layer->name;
+  return text;
+}
+
+}  // namespace
+
+void Planner::plan_forward() {
+  const Graph& graph = plan_->graph_;
+  plan_->block_ = simd_block();
+  locations_.resize(graph.values().size());
+  for (ValueId id : graph.inputs()) {
+    const Location location{add_buffer(desc(id), Layout::kPlain, false), Layout::kPlain};
+    plan_->inputs_[id] = location;
+    place(id, location);
+    pinned_.insert(location.buffer);
+  }
+  for (size_t i = 0; i < graph.nodes().size(); ++i) plan_node(static_cast<NodeId>(i));
+
+  for (size_t i = 0; i < locations_.size(); ++i) {
+    const auto id = static_cast<ValueId>(i);
+    const bool kept = keep_.count(graph.value(id).name) > 0 || plan_->options_.retain_all;
+    if (locations_[i].empty() || !kept) continue;
+    plan_->activations_[id] = locations_[i][0];
+    pinned_.insert(locations_[i][0].buffer);
+  }
+  // A kept name may have been merged into another value (a dropped identity).
+  for (const std::string& name : keep_) {
+    const ValueId id = graph.require(name);
+    if (is_constant(id)) continue;
+    plan_->activations_[id] = locations_[static_cast<size_t>(id)][0];
+    pinned_.insert(locations_[static_cast<size_t>(id)][0].buffer);
+  }
+}
+
+void Planner::plan_node(NodeId id) {
+  const Node& node = plan_->graph_.node(id);
+  if (node.layer->view && node.epilogues.empty()) {
+    plan_view(node);
+    return;
+  }
+  const KernelCase kernel_case = make_case(node, false);
+  Choice choice = choose(kernel_case);
+  const Offer offer = choice.offer;
+  Step step = make_step(kernel_case, std::move(choice), node, id);
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const ValueId value = node.inputs[i];
+    step.inputs.push_back(value == kNone || is_constant(value)
+                              ? kNone
+                              : in_layout(value, layout_at(offer.inputs, i), plan_->forward_));
+  }
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    const ValueId value = node.outputs[i];
+    if (value == kNone) {
+      step.outputs.push_back(kNone);
+      continue;
+    }
+    const Layout layout = layout_at(offer.outputs, i);
+    const BufferId buffer = add_buffer(desc(value), layout, false);
+    step.outputs.push_back(buffer);
+    place(value, Location{buffer, layout});
+  }
+  step.may_run_in_place = offer.in_place;
+  plan_->forward_.push_back(std::move(step));
+}
+
+/// A view costs nothing: its output is the input's buffer under another shape.
+void Planner::plan_view(const Node& node) {
+  const BufferId buffer = in_layout(node.inputs[0], Layout::kPlain, plan_->forward_);
+  place(node.outputs[0], Location{buffer, Layout::kPlain});
+}
+
+KernelCase Planner::make_case(const Node& node, bool backward) const {
+  KernelCase kernel_case{node, backward, plan_->needs_.rule, {}, {}, {}, {}};
+  const auto port = [&](ValueId id) {
+    KernelCase::Port result;
+    if (id == kNone) return result;
+    result.present = true;
+    result.desc = desc(id);
+    if (is_constant(id)) result.constant = &plan_->graph_.value(id).constant;
+    const auto& places = locations_[static_cast<size_t>(id)];
+    if (!places.empty()) result.layout = places[0].layout;
+    return result;
+  };
+  for (ValueId id : node.inputs) kernel_case.inputs.push_back(port(id));
+  for (ValueId id : node.outputs) kernel_case.outputs.push_back(port(id));
+  return kernel_case;
+}
+
+double Planner::reorder_cost(const KernelCase& kernel_case, const Offer& offer) const {
+  double cost = 0;
+  const auto add = [&](const KernelCase::Port& port, Layout wanted) {
+    if (!port.present || port.constant != nullptr || port.layout == wanted ||
+        layouts_coincide(port.desc.shape)) {
+      return;
+    }
+    cost += cost::kStepNs + cost::bytes(2 * port.desc.bytes());
+  };
+  const bool reads_inputs = !kernel_case.backward || kernel_case.node.layer->saves.inputs;
+  for (size_t i = 0; reads_inputs && i < kernel_case.inputs.size(); ++i) {
+    add(kernel_case.inputs[i], layout_at(offer.inputs, i));
+  }
+  for (size_t i = 0; kernel_case.backward && i < kernel_case.outputs.size(); ++i) {
+    if (kernel_case.node.layer->saves.outputs) {
+      add(kernel_case.outputs[i], layout_at(offer.outputs, i));
+    }
+    KernelCase::Port gradient = kernel_case.outputs[i];
+    gradient.layout = layout_at(kernel_case.grad_layouts, i);
+    add(gradient, layout_at(offer.grad_outputs, i));
+  }
+  return cost;
+}
+
+Planner::Choice Planner::choose(const KernelCase& kernel_case) {
+  const LayerDef& layer = *kernel_case.node.layer;
+  Choice best;
+  best.offer = offer_reference(kernel_case);
+  if (layer.multiply_adds) {
+    Graph::ContextStorage storage;
+    std::vector<TensorDesc> outputs;
+    for (const auto& port : kernel_case.outputs) outputs.push_back(port.desc);
+    for (const auto& port : kernel_case.inputs) {
+      storage.inputs.push_back(port.present ? &port.desc : nullptr);
+      storage.constants.push_back(port.constant);
+    }
+    const InferContext context{kernel_case.node.attributes, storage.inputs, storage.constants,
+                               static_cast<int>(outputs.size())};
+    best.offer.cost_ns +=
+        static_cast<double>(layer.multiply_adds(context, outputs)) / cost::kScalarMultiplyAddsPerNs;
+  }
+  best.total_ns = best.offer.cost_ns + reorder_cost(kernel_case, best.offer);
+  if (plan_->options_.reference_only) return best;
+  // A backward rule replaces the layer's derivative; fast kernels compute the plain one.
+  if (kernel_case.backward && layer.rules.count(std::string(kernel_case.rule)) > 0) {
+    best.rejected.push_back({"fast kernels", "backward rule '" + plan_->needs_.rule + "'"});
+    return best;
+  }
+  std::vector<std::pair<std::string, double>> losers;
+  for (const auto& kernel : Registry::instance().kernels()) {
+    const bool serves =
+        kernel->layers.empty() ||
+        std::find(kernel->layers.begin(), kernel->layers.end(), layer.name) != kernel->layers.end();
+    if (!serves || kernel->backward != kernel_case.backward ||
+        kernel->device != plan_->options_.device) {
+      continue;
+    }
+    for (Offer& offer : kernel->offer(kernel_case)) {
+      if (!offer.possible) {
+        if (!kernel->layers.empty()) best.rejected.push_back({kernel->name, offer.reason});
+        continue;
+      }
+      const double total = offer.cost_ns + reorder_cost(kernel_case, offer);
+      if (total < best.total_ns) {
+        losers.emplace_back(best.kernel != nullptr ? best.kernel->name : "reference",
+                            best.total_ns);
+        best.kernel = kernel.get();
+        best.offer = std::move(offer);
+        best.total_ns = total;
+      } else {
+        losers.emplace_back(kernel->name, total);
+      }
+    }
+  }
+  for (const auto& [name, total] : losers) {
+    best.rejected.push_back({name, "estimated " + std::to_string(static_cast<int64_t>(total)) +
+                                       " ns, reorders included, against " +
+                                       std::to_string(static_cast<int64_t>(best.total_ns))});
+  }
+  return best;
+}
+
+Plan::Step Planner::make_step(const KernelCase& kernel_case, Choice choice, const Node& node,
+                              NodeId id) {
+  Step step;
+  step.name = node.name;
+  step.operation = describe(node);
+  step.node = id;
+  step.kernel = choice.kernel != nullptr ? choice.kernel->name : "reference";
+  step.remark = choice.offer.reason;
+  step.rejected = std::move(choice.rejected);
+  step.cost_ns = choice.offer.cost_ns;
+  if (node.layer->multiply_adds && id != kNone) {
+    Graph::ContextStorage storage;
+    std::vector<TensorDesc> outputs;
+    for (const auto& port : kernel_case.outputs) outputs.push_back(port.desc);
+    step.multiply_adds = node.layer->multiply_adds(plan_->graph_.context(node, storage), outputs);
+  }
+  step.prepared = choice.kernel != nullptr ? choice.kernel->prepare(kernel_case, choice.offer)
+                                           : prepare_reference(kernel_case);
+  step.scratch = add_scratch(choice.offer.scratch_bytes);
+  return step;
+}
+
+Plan::BufferId Planner::in_layout(ValueId value, Layout layout, std::vector<Step>& steps) {
+  std::vector<Location>& places = locations_[static_cast<size_t>(value)];
+  for (const Location& location : places) {
+    if (location.layout == layout) return location.buffer;
+  }
+  const Location created{reorder(places[0], layout, desc(value), false, steps), layout};
+  // A reorder made for the backward pass exists only after the forward pass: it is found again by
+  // later backward steps, which is why it may be entered here as well.
+  places.push_back(created);
+  return created.buffer;
+}
+
+Plan::BufferId Planner::reorder(Location from, Layout to, const TensorDesc& value_desc,
+                                bool gradient, std::vector<Step>& steps) {
+  if (from.layout == to || layouts_coincide(value_desc.shape)) return from.buffer;
+  Step step;
+  step.name = to == Layout::kBlocked ? "to blocked" : "to plain";
+  step.operation = "Reorder";
+  step.kernel = "reorder";
+  step.prepared = prepare_reorder(value_desc.shape, from.layout, to);
+  const BufferId buffer = add_buffer(value_desc, to, gradient);
+  (gradient ? step.grad_outputs : step.inputs).push_back(from.buffer);
+  (gradient ? step.grad_inputs : step.outputs).push_back(buffer);
+  steps.push_back(std::move(step));
+  return buffer;
+}
+
+Plan::BufferId Planner::add_buffer(const TensorDesc& value_desc, Layout layout, bool gradient) {
+  Plan::Buffer buffer;
+  buffer.bytes =
+      static_cast<size_t>(stored_count(value_desc.shape, layout)) * size_of(value_desc.dtype);
+  buffer.gradient = gradient;
+  plan_->buffers_.push_back(buffer);
+  return static_cast<BufferId>(plan_->buffers_.size() - 1);
+}
+
+Plan::BufferId Planner::add_scratch(size_t bytes) {
+  if (bytes == 0) return kNone;
+  Plan::Buffer buffer;
+  buffer.bytes = bytes;
+  plan_->buffers_.push_back(buffer);
+  return static_cast<BufferId>(plan_->buffers_.size() - 1);
+}
+
+void Planner::place(ValueId value, Location location) {
+  locations_[static_cast<size_t>(value)].push_back(location);
+}
+
+}  // namespace camlucida
