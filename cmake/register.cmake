@@ -1,5 +1,6 @@
 # Writes a source file that calls register_<stem>(registry) of every given source, so that adding a
 # file is all it takes to add a layer or a method, without static constructors that a linker drops.
+# A stem that ends in _common holds what others share and registers nothing.
 #
 # camlucida_write_register_list(<out variable> <file> <header> <function> <registry type> <sources>)
 function(camlucida_write_register_list out file header function type)
@@ -7,6 +8,9 @@ function(camlucida_write_register_list out file header function type)
   set(calls "")
   foreach(source IN LISTS ARGN)
     get_filename_component(stem ${source} NAME_WE)
+    if(stem MATCHES "_common$")
+      continue()
+    endif()
     string(APPEND declarations "void register_${stem}(${type}& registry);\n")
     string(APPEND calls "  register_${stem}(registry);\n")
   endforeach()
