@@ -1,0 +1,164 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/image/image.h"
+#include "engine/image/preprocess.h"
+#include "engine/import/manifest.h"
+#include "engine/session.h"
+#include "explain/explainer.h"
+#include "explain/layers.h"
+
+/// The façade for the common case: a network with its preprocessing and labels, which predicts and
+/// explains. Everything it does can be done by hand with Graph, Needs, Plan, Session and explainer.
+namespace camlucida {
+
+struct ModelOptions {
+  std::filesystem::path manifest;              ///< empty: manifest.json beside the model, if any
+  std::optional<Preprocessing> preprocessing;  ///< overrides the manifest
+  std::filesystem::path labels;                ///< overrides the manifest
+  std::map<std::string, Shape> input_shapes;   ///< overrides what model and manifest declare
+  std::string output;                          ///< name of the output with the scores
+  int threads = 1;                             ///< 0 = all cores
+  Device device = Device::kCpu;
+};
+
+/// One class of a ranking.
+struct ClassScore {
+  int64_t index = 0;
+  std::string label;  ///< empty without labels
+  double logit = 0;
+  double probability = 0;  ///< softmax over all classes, computed from the logits in double
+};
+
+/// What the network answered for one picture.
+struct Prediction {
+  Tensor scores;                    ///< the score tensor, [1, classes, ...]
+  std::vector<ClassScore> ranking;  ///< best first, at most the number asked for; empty if the
+                                    ///< network has no class scores
+};
+
+/// Which classes to explain, in the forms of the command line.
+struct ClassChoice {
+  /// "281", a label, "top1", "top3" (rank 1 to 3), "topk" (rank 1 to `k`).
+  std::vector<std::string> classes = {"top1"};
+  int k = 5;
+};
+
+enum class Normalisation { kMinMax, kMaxOnly, kNone };
+
+struct ExplainOptions {
+  std::string method = "gradcam";  ///< one name, or several separated by commas
+  std::string layer;               ///< value, node or module-like name; empty = automatic;
+                                   ///< several separated by commas: mean of the scaled maps
+  ClassChoice target;
+  Normalisation normalisation = Normalisation::kMinMax;
+  std::map<std::string, std::string> settings;
+};
+
+enum class Status {
+  kOk,
+  kAllNegative,     ///< no pixel speaks for the target
+  kDeadLayer,       ///< the layer's activation is zero everywhere
+  kZeroGradient,    ///< the score does not react to the layer
+  kSaturatedScore,  ///< the score is a probability at its limit
+  kNonfinite,       ///< NaN or infinity in the map
+  kSpatial1x1,      ///< the layer has one pixel
+  kClassAgnostic,   ///< the method ignores the target
+  kLowContrast,     ///< the map is nearly constant
+};
+const char* name_of(Status status);  ///< "ok", "all_negative", ... as in the JSON
+
+/// Range and sum of a raw map; nonfinite values are counted and left out of the rest.
+struct RawStatistics {
+  double min = 0, max = 0, mean = 0, sum = 0;
+  int64_t nonfinite = 0;
+};
+
+struct Explanation {
+  std::string method;   ///< canonical name
+  std::string variant;  ///< "paper" unless another was asked for
+  ClassScore target;
+  std::string layer;
+  Shape layer_shape;
+  std::string layer_reason;
+  Status status = Status::kOk;
+  std::string advice;  ///< one sentence when the status is not ok
+  Tensor raw;          ///< [h, w] at layer resolution, signed
+  Tensor map;          ///< [H, W] at network-input resolution, scaled
+  RawStatistics statistics;
+  std::map<std::string, std::string> parameters;
+  int forwards = 0;
+  int backwards = 0;
+
+  Placement placement;                   ///< where the map lies in the picture
+  std::shared_ptr<const Image> picture;  ///< null if the input was a tensor
+
+  /// The map on the original picture at its size (jet, half and half). Throws Error(kUsage) for a
+  /// tensor input, Error(kResource) if the file cannot be written; never leaves a partial file.
+  void save_overlay(const std::filesystem::path& path) const;
+};
+
+/// Milliseconds spent in each stage.
+struct Timing {
+  double preprocess = 0, plan = 0, forward = 0, backward = 0, explain = 0;
+};
+
+struct Answer {
+  Prediction prediction;
+  std::vector<Explanation> explanations;  ///< by method, then by class
+  Timing timing;
+};
+
+/// Immutable; may be used from many threads at once. Plans are cached by input shape and needs,
+/// sessions are lent out and kept for the next call.
+class Model {
+ public:
+  /// Throws Error: kModel / kUnsupported if the file cannot be imported, kInput for a malformed
+  /// manifest or label file.
+  static Model load(const std::filesystem::path& path, ModelOptions options = {});
+
+  const std::filesystem::path& path() const;
+  const std::string& name() const;  ///< of the manifest, else the file's stem
+  const Graph& graph() const;       ///< as imported
+  /// Bound to the default input shape (manifest, model, or 224 x 224), before simplification.
+  const Graph& bound() const;
+  const Preprocessing& preprocessing() const;
+  /// Where the preprocessing came from, fit for a notice: "manifest.json", "flags", "ImageNet".
+  const std::string& preprocessing_source() const;
+  const std::vector<std::string>& labels() const;  ///< by class index; may be empty
+  const std::string& input_name() const;
+  Shape input_shape() const;  ///< [1, C, H, W]
+  const std::string& score_name() const;
+  const std::string& score_reason() const;  ///< not empty if a final softmax was skipped
+  const std::optional<Manifest>& manifest() const;
+  const ModelOptions& options() const;
+
+  /// The layer to explain when none is named, and why.
+  LayerChoice default_layer() const;
+  /// Index of a class given as "281" or as a label; throws Error(kUsage).
+  int64_t class_index(const std::string& text) const;
+
+  PreparedInput prepare(const Image& image) const;
+
+  Prediction predict(const Image& image, int k = 5) const;
+  /// `input`: float32 [1, C, H, W], already preprocessed.
+  Prediction predict(const Tensor& input, int k = 5) const;
+  Answer explain(const Image& image, const ExplainOptions& options = {}) const;
+  Answer explain(const Tensor& input, const ExplainOptions& options = {}) const;
+
+ private:
+  struct State;
+  explicit Model(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  Answer run(const PreparedInput& input, std::shared_ptr<const Image> picture,
+             const ExplainOptions* options, int k) const;
+
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace camlucida
