@@ -51,7 +51,7 @@ ConvGeometry conv_transpose_geometry(const ConvTransposeAttributes& attributes, 
       w.input[a] = wanted.empty() ? w.output[a] * w.stride[a] : shape[a];
       const int64_t total = std::max<int64_t>(0, full - w.input[a]);
       const int64_t half = total / 2;
-      w.pad_begin[a] = mode == "SAME_LOWER" ? total - half : half;
+      w.pad_begin[a] = mode == "SAME_UPPER" ? half : total - half;
       w.pad_end[a] = total - w.pad_begin[a];
     }
     if (w.input[a] < 1) {
