@@ -1,0 +1,170 @@
+#include "engine/cpu/tile.h"
+
+#include <cstring>
+#include <utility>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "engine/cpu/tile.cpp"
+#include <hwy/foreach_target.h>
+// After foreach_target.h:
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace camlucida {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_SCALAR
+
+const TileSet* Tiles() { return nullptr; }
+
+#else
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Float = hn::ScalableTag<float>;
+using Vector = hn::Vec<Float>;
+constexpr int kLanes = HWY_MAX_BYTES / static_cast<int>(sizeof(float));
+
+/// Read where a tap falls on padding; as long as a block.
+alignas(64) constexpr float kZeros[16] = {};
+
+/// acc[p][o] += x[p][c] * w[c][o] for one channel c of an input block.
+template <int P, int B>
+HWY_INLINE void AddLane(const float* const (&x)[P], const float* HWY_RESTRICT w, ptrdiff_t c,
+                        Vector (&acc)[P][B]) {
+  const Float d;
+  Vector weight[B];
+  for (int o = 0; o < B; ++o) weight[o] = hn::Load(d, w + (c * B + o) * kLanes);
+  for (int p = 0; p < P; ++p) {
+    const Vector value = hn::Set(d, x[p][c]);
+    for (int o = 0; o < B; ++o) acc[p][o] = hn::MulAdd(value, weight[o], acc[p][o]);
+  }
+}
+
+/// Adds all taps of one input block of `lanes` channels (kFull: kLanes of them).
+template <int P, int B, bool kFull>
+HWY_INLINE void AddBlock(const TileCall& call, const float* in, const float* weights, int lanes,
+                         Vector (&acc)[P][B]) {
+  const float* const source[2] = {in, kZeros};
+  for (int t = 0; t < call.tap_count; ++t) {
+    const int32_t* offsets = call.offsets + t * kTilePositions;
+    const float* x[P];
+    for (int p = 0; p < P; ++p) {
+      const int32_t padding = offsets[p] >> 31;  // all ones or zero: a select without a branch
+      x[p] = source[-padding] + (offsets[p] & ~padding);
+    }
+    const float* w = weights + int64_t{call.taps[t]} * lanes * B * kLanes;
+    if constexpr (kFull) {
+      for (ptrdiff_t c = 0; c < kLanes; c += 4) {
+        AddLane<P, B>(x, w, c, acc);
+        AddLane<P, B>(x, w, c + 1, acc);
+        AddLane<P, B>(x, w, c + 2, acc);
+        AddLane<P, B>(x, w, c + 3, acc);
+      }
+    } else {
+      for (ptrdiff_t c = 0; c < lanes; ++c) AddLane<P, B>(x, w, c, acc);
+    }
+  }
+}
+
+/// Loads or stores one vector of which only `lanes` floats exist.
+HWY_INLINE Vector LoadLanes(const float* from, int lanes) {
+  const Float d;
+  if (lanes == kLanes) return hn::LoadU(d, from);
+  alignas(64) float buffer[kLanes] = {};
+  std::memcpy(buffer, from, sizeof(float) * static_cast<size_t>(lanes));
+  return hn::Load(d, buffer);
+}
+HWY_INLINE void StoreLanes(Vector value, float* to, int lanes) {
+  const Float d;
+  if (lanes == kLanes) return hn::StoreU(value, d, to);
+  alignas(64) float buffer[kLanes];
+  hn::Store(value, d, buffer);
+  std::memcpy(to, buffer, sizeof(float) * static_cast<size_t>(lanes));
+}
+
+/// Bias, addend and clamp of one output vector. Max and Min return their second operand if either
+/// is NaN, which is what lets NaN through.
+HWY_INLINE Vector Finish(const TileCall& call, Vector sum, int o, int64_t at, int lanes) {
+  const Float d;
+  sum = hn::Add(sum, hn::Load(d, call.bias + o * kLanes));
+  if (call.addend != nullptr && call.add_first) {
+    sum = hn::Add(sum, LoadLanes(call.addend + at, lanes));
+  }
+  if (call.clamps) {
+    sum = hn::Min(hn::Set(d, call.high), hn::Max(hn::Set(d, call.low), sum));
+  }
+  if (call.addend != nullptr && !call.add_first) {
+    sum = hn::Add(sum, LoadLanes(call.addend + at, lanes));
+  }
+  return sum;
+}
+
+template <int P, int B>
+void Tile(const TileCall& call) {
+  Vector acc[P][B];
+  const auto lanes_of = [&](int o) HWY_ATTR { return o + 1 < B ? kLanes : call.last_lanes; };
+  for (int p = 0; p < P; ++p) {
+    for (int o = 0; o < B; ++o) {
+      acc[p][o] = hn::Zero(Float());
+      if (!call.first) {
+        acc[p][o] = LoadLanes(call.out + call.out_offsets[p] + o * call.out_step, lanes_of(o));
+      }
+    }
+  }
+  const float* in = call.in;
+  const float* weights = call.weights;
+  const int64_t weight_step = int64_t{call.all_taps} * kLanes * B * kLanes;
+  for (int i = 0; i < call.full_blocks; ++i, in += call.in_step, weights += weight_step) {
+    AddBlock<P, B, true>(call, in, weights, kLanes, acc);
+  }
+  if (call.tail_lanes > 0) AddBlock<P, B, false>(call, in, weights, call.tail_lanes, acc);
+
+  for (int p = 0; p < P; ++p) {
+    for (int o = 0; o < B; ++o) {
+      const int64_t at = call.out_offsets[p] + o * call.out_step;
+      if (call.last) acc[p][o] = Finish(call, acc[p][o], o, at, lanes_of(o));
+      StoreLanes(acc[p][o], call.out + at, lanes_of(o));
+    }
+  }
+}
+
+template <int B, int... P>
+constexpr void Fill(TileSet& set, std::integer_sequence<int, P...>) {
+  ((set.functions[P + 1][B] = Tile<P + 1, B>), ...);
+  set.max_positions[B] = sizeof...(P);
+}
+
+/// With 32 registers 6 x 4 sums, 4 weights and a broadcast fit; with 16 registers 4 x 3 or 6 x 2.
+constexpr TileSet MakeTiles() {
+  constexpr bool kManyRegisters = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON;
+  TileSet set;
+  set.lanes = kLanes;
+  set.max_blocks = kManyRegisters ? 4 : 3;
+  Fill<1>(set, std::make_integer_sequence<int, 6>());
+  Fill<2>(set, std::make_integer_sequence<int, 6>());
+  Fill<3>(set, std::make_integer_sequence < int, kManyRegisters ? 6 : 4 > ());
+  if constexpr (kManyRegisters) Fill<4>(set, std::make_integer_sequence<int, 6>());
+  return set;
+}
+
+const TileSet* Tiles() {
+  static constexpr TileSet kSet = MakeTiles();
+  return &kSet;
+}
+
+#endif  // HWY_SCALAR
+
+}  // namespace HWY_NAMESPACE
+}  // namespace camlucida
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace camlucida {
+
+HWY_EXPORT(Tiles);
+
+const TileSet* tile_set() { return HWY_DYNAMIC_DISPATCH(Tiles)(); }
+
+}  // namespace camlucida
+#endif  // HWY_ONCE

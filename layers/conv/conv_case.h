@@ -1,0 +1,46 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "engine/cpu/epilogue.h"
+#include "engine/kernel.h"
+#include "layers/conv/conv.h"
+
+namespace camlucida {
+
+/// What every CPU convolution kernel asks of its case. Conv forward and ConvTranspose backward
+/// compute the convolution of ConvGeometry, from its input to its output; Conv backward and
+/// ConvTranspose forward compute the adjoint, from its output to its input.
+struct ConvCase {
+  ConvGeometry geometry;
+  bool adjoint = false;
+  const float* weight = nullptr;  ///< [out_channels, group_in, kernel...]
+  const float* bias = nullptr;    ///< null = none
+  FusedEpilogue epilogue;         ///< forward only
+
+  /// Channels and extents of what is read and written.
+  int64_t channels_in() const { return adjoint ? geometry.out_channels : geometry.in_channels; }
+  int64_t channels_out() const { return adjoint ? geometry.in_channels : geometry.out_channels; }
+
+  /// Throws nothing; nullopt with a `reason` if no float32 kernel with constant weights applies.
+  static std::optional<ConvCase> of(const KernelCase& c, std::string& reason);
+};
+
+/// Layouts of an Offer that reads its data in `in`, writes in `out` and adds in `out`.
+void set_conv_layouts(const KernelCase& c, Layout in, Layout out, Offer& offer);
+
+/// The data pointers of a run, the same for forward and backward.
+struct ConvData {
+  const float* in;
+  float* out;
+  const float* addend;
+
+  ConvData(const KernelArgs& args, bool backward, const FusedEpilogue& epilogue)
+      : in(backward ? args.grad_output() : args.input(0)),
+        out(backward ? args.grad_input() : args.output()),
+        addend(epilogue.addend == kNone ? nullptr
+                                        : args.input(static_cast<size_t>(epilogue.addend))) {}
+};
+
+}  // namespace camlucida

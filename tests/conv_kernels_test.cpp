@@ -1,0 +1,85 @@
+/// Convolution kernels on cases that the small examples of the layers do not reach: many channels
+/// (several chunks of weights), channel tails, merged groups, wide and narrow maps.
+#include <gtest/gtest.h>
+
+#include "engine/cpu/direct_conv.h"
+#include "layers/conv/conv.h"
+#include "tests/layer_harness.h"
+
+namespace camlucida {
+namespace {
+
+ExampleInput weights(Shape shape) { return {.shape = std::move(shape), .constant = true}; }
+
+Example conv(std::string name, ConvAttributes attributes, Shape x, Shape weight) {
+  const int64_t out = weight[0];
+  return {.name = std::move(name),
+          .attributes = std::move(attributes),
+          .inputs = {{std::move(x)}, weights(std::move(weight)), weights({out})},
+          .tolerance = 1e-5};
+}
+
+ConvAttributes attributes(int64_t stride, int64_t pad, int64_t dilation = 1, int64_t group = 1) {
+  return {{.strides = {stride, stride},
+           .dilations = {dilation, dilation},
+           .pads = {pad, pad, pad, pad}},
+          group};
+}
+
+std::vector<Example> convolutions() {
+  return {
+      conv("1x1_many_channels", attributes(1, 0), {2, 1100, 3, 5}, {70, 1100, 1, 1}),
+      conv("3x3_many_channels", attributes(1, 1), {2, 150, 7, 7}, {100, 150, 3, 3}),
+      conv("3x3_stride2_many_channels", attributes(2, 1), {1, 260, 9, 7}, {72, 260, 3, 3}),
+      conv("3x3_wide", attributes(1, 1), {1, 20, 5, 40}, {24, 20, 3, 3}),
+      conv("3x3_stride3_dilation2_wide", attributes(3, 2, 2), {1, 20, 13, 50}, {24, 20, 3, 3}),
+      conv("5x5_larger_than_map", attributes(1, 2), {1, 17, 2, 3}, {18, 17, 5, 5}),
+      conv("groups_of_4", attributes(1, 1, 1, 32), {1, 128, 6, 14}, {128, 4, 3, 3}),
+      conv("groups_of_8_stride2", attributes(2, 1, 1, 6), {1, 48, 7, 8}, {96, 8, 3, 3}),
+      conv("groups_of_24", attributes(1, 1, 1, 3), {1, 72, 6, 5}, {72, 24, 3, 3}),
+      conv("one_pixel", attributes(1, 0), {3, 96, 1, 1}, {24, 96, 1, 1}),
+      conv("rgb_7x7_wide", attributes(2, 3), {2, 3, 20, 75}, {64, 3, 7, 7}),
+      conv("rgb_11x11_stride4", attributes(4, 2), {1, 3, 31, 45}, {40, 3, 11, 11}),
+      conv("gray_3x3", attributes(1, 1), {1, 1, 6, 30}, {20, 1, 3, 3}),
+      conv("two_planes_3x3_dilated", attributes(1, 2, 2), {1, 2, 9, 31}, {33, 2, 3, 3}),
+      conv("rgba_patches", attributes(4, 0), {1, 4, 16, 24}, {24, 4, 4, 4}),
+      conv("depthwise_3x3_wide", attributes(1, 1, 1, 40), {1, 40, 5, 37}, {40, 1, 3, 3}),
+      conv("depthwise_7x7_small_map", attributes(1, 3, 1, 20), {2, 20, 4, 5}, {20, 1, 7, 7}),
+      conv("depthwise_3x3_stride2", attributes(2, 1, 1, 33), {1, 33, 8, 41}, {33, 1, 3, 3}),
+      conv("depthwise_dilation3", attributes(1, 3, 3, 16), {1, 16, 9, 22}, {16, 1, 3, 3}),
+      conv("depthwise_multiplier3", attributes(1, 1, 1, 12), {1, 12, 6, 21}, {36, 1, 3, 3}),
+  };
+}
+
+class ConvKernels : public ::testing::TestWithParam<Example> {};
+
+TEST_P(ConvKernels, AgreeWithReference) {
+  const test::LayerCase layer_case(Registry::instance().require("Conv"), GetParam());
+  EXPECT_GT(test::check_kernels(Registry::instance(), layer_case), 0);
+  EXPECT_GT(test::check_epilogues(Registry::instance(), layer_case), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ConvKernels, ::testing::ValuesIn(convolutions()),
+                         [](const auto& example) { return example.param.name; });
+
+TEST(LineMap, AdjointReadsWhatReads) {
+  for (int64_t stride = 1; stride <= 3; ++stride) {
+    const int64_t in = 11, taps = 3, dilation = 2, pad = 3;
+    const int64_t out = (in + 2 * pad - (taps - 1) * dilation - 1) / stride + 1;
+    const LineMap forward = LineMap::convolution(in, out, taps, stride, dilation, pad);
+    const LineMap adjoint = LineMap::adjoint(in, out, taps, stride, dilation, pad);
+    for (int64_t i = 0; i < in; ++i) {
+      for (int64_t t = 0; t < taps; ++t) {
+        int32_t reader = -1;
+        for (int64_t o = 0; o < out; ++o) {
+          if (forward.at[static_cast<size_t>(o * taps + t)] == i) reader = static_cast<int32_t>(o);
+        }
+        EXPECT_EQ(adjoint.at[static_cast<size_t>(i * taps + t)], reader)
+            << "stride " << stride << " line " << i << " tap " << t;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace camlucida
