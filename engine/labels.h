@@ -19,6 +19,7 @@ class Labels {
 
   bool empty() const { return names_.empty(); }
   int size() const { return static_cast<int>(names_.size()); }
+  const std::vector<std::string>& names() const { return names_; }
   /// The label of a class, or "class 17" if it has none: always fit for printing.
   std::string name(int index) const;
 

@@ -1,0 +1,34 @@
+#pragma once
+
+#include "engine/image/image.h"
+#include "engine/image/preprocess.h"
+#include "engine/tensor.h"
+#include "explain/colormap.h"
+
+namespace camlucida {
+
+/// How a map is coloured. Values are not stretched to the map's own range: two overlays of one
+/// method can be compared by eye.
+struct RenderOptions {
+  Colormap colormap = Colormap::kJet;
+  double alpha = 0.5;  ///< weight of the colour, in [0, 1]; the picture has the rest
+  double low = 0.0;    ///< map value at the palette's start; values beyond are clipped
+  double high = 1.0;   ///< and at its end
+};
+
+/// The same options with symmetric limits, so that zero is at the centre of a diverging palette.
+/// A map of zeros gets -1 and 1.
+RenderOptions with_symmetric_limits(const Tensor& map, RenderOptions options);
+
+/// The map [H, W] as a picture of its own size.
+Image render_map(const Tensor& map, const RenderOptions& options = {});
+
+/// The map on the picture, at the picture's size, RGB. `placement` says where the network input
+/// lies in the picture; `map` covers that input, whatever its own resolution, and is interpolated
+/// bilinearly between its pixel centres. What the network did not see (outside of a centre crop)
+/// stays as it is in the picture. Throws Error(kUsage) if the map has another rank, the placement
+/// belongs to a picture of another size, or the options make no sense.
+Image render_overlay(const Image& picture, const Tensor& map, const Placement& placement,
+                     const RenderOptions& options = {});
+
+}  // namespace camlucida
