@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/session.h"
+#include "explain/heatmap.h"
 #include "explain/target.h"
 
 /// The contract of an explanation method. A method is one value of `ExplainerDef` in one file
@@ -55,12 +56,6 @@ class Evidence {
   std::map<std::string, Tensor> activations_;
   std::map<std::string, Tensor> gradients_;  // [T, C, h, w]
   int backwards_ = 0;
-};
-
-/// How a raw map becomes the final one (methods.md 1.1).
-enum class Tail {
-  kRectified,  ///< ReLU, min-max at layer resolution, resize, min-max again
-  kSigned,     ///< (z - min) / max at layer resolution, then resize: the original CAM
 };
 
 /// A raw map of one target with what is needed to judge it.

@@ -12,6 +12,7 @@
 #include "engine/import/manifest.h"
 #include "engine/session.h"
 #include "explain/explainer.h"
+#include "explain/heatmap.h"
 #include "explain/layers.h"
 
 /// The façade for the common case: a network with its preprocessing and labels, which predicts and
@@ -50,8 +51,6 @@ struct ClassChoice {
   int k = 5;
 };
 
-enum class Normalisation { kMinMax, kMaxOnly, kNone };
-
 struct ExplainOptions {
   std::string method = "gradcam";  ///< one name, or several separated by commas
   std::string layer;               ///< value, node or module-like name; empty = automatic;
@@ -73,12 +72,6 @@ enum class Status {
   kLowContrast,     ///< the map is nearly constant
 };
 const char* name_of(Status status);  ///< "ok", "all_negative", ... as in the JSON
-
-/// Range and sum of a raw map; nonfinite values are counted and left out of the rest.
-struct RawStatistics {
-  double min = 0, max = 0, mean = 0, sum = 0;
-  int64_t nonfinite = 0;
-};
 
 struct Explanation {
   std::string method;   ///< canonical name

@@ -60,7 +60,7 @@ TEST(Manifest, Preprocessing) {
       *parse_recipe(
            R"({"channel_order": "GRAY", "scale": 1, "mean": [0], "std": [1], "crop": null})")
            .preprocessing;
-  EXPECT_EQ(bare.resize, ResizeOp::kNone);
+  EXPECT_EQ(bare.resize, ResizeOp::kKeep);
   EXPECT_EQ(bare.crop_width, 0);
 }
 

@@ -32,7 +32,7 @@ Image gradient(int width, int height) {
 /// No resize, no crop, bytes as they are.
 Preprocessing plain() {
   Preprocessing recipe;
-  recipe.resize = ResizeOp::kNone;
+  recipe.resize = ResizeOp::kKeep;
   recipe.crop_height = recipe.crop_width = 0;
   recipe.scale = 1.0;
   recipe.mean = {0.0};

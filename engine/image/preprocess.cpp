@@ -27,7 +27,7 @@ Image resized(const Image& image, const Preprocessing& recipe) {
   const int64_t width = image.width();
   const int64_t height = image.height();
   switch (recipe.resize) {
-    case ResizeOp::kNone:
+    case ResizeOp::kKeep:
       return image;
     case ResizeOp::kExact:
       return resize(image, recipe.resize_width, recipe.resize_height, recipe.filter);

@@ -11,7 +11,7 @@ namespace camlucida {
 enum class ChannelOrder { kRgb, kBgr, kGray };
 
 enum class ResizeOp {
-  kNone,
+  kKeep,
   kShortSide,  ///< the shorter side becomes `short_side`, the other floor(short_side * long /
                ///< short)
   kExact,      ///< resize_height x resize_width, whatever the aspect

@@ -122,9 +122,9 @@ Preprocessing preprocessing_of(const Node& node) {
   recipe.channel_order = choice<ChannelOrder>(
       node["channel_order"],
       {{"RGB", ChannelOrder::kRgb}, {"BGR", ChannelOrder::kBgr}, {"GRAY", ChannelOrder::kGray}});
-  recipe.resize = ResizeOp::kNone;
+  recipe.resize = ResizeOp::kKeep;
   if (const std::optional<Node> resize = node.find("resize")) {
-    recipe.resize = choice<ResizeOp>((*resize)["op"], {{"none", ResizeOp::kNone},
+    recipe.resize = choice<ResizeOp>((*resize)["op"], {{"none", ResizeOp::kKeep},
                                                        {"short_side", ResizeOp::kShortSide},
                                                        {"exact", ResizeOp::kExact}});
     if (recipe.resize == ResizeOp::kShortSide) recipe.short_side = (*resize)["size"].size();
