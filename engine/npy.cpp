@@ -124,7 +124,7 @@ class HeaderParser {
     return values;
   }
   int64_t integer() {
-    constexpr int64_t kLargest = int64_t{1} << 60;
+    constexpr int64_t kLargest = int64_t{1} << 58;  // leaves room for one more digit
     if (!std::isdigit(static_cast<unsigned char>(peek()))) malformed();
     int64_t value = 0;
     while (!rest_.empty() && std::isdigit(static_cast<unsigned char>(rest_[0]))) {
