@@ -23,7 +23,7 @@ GroupedNorm layer_norm(const LayerNormAttributes& attributes, const Shape& x, co
   }
   return {.groups = x.count(0, axis),
           .size = size,
-          .run = 1,
+          .run = scale.count() == 1 ? size : 1,
           .parameters = scale.count(),
           .epsilon = attributes.epsilon};
 }

@@ -82,7 +82,7 @@ struct LrnAttributes {
 struct GroupedNorm {
   int64_t groups = 0;  ///< number of groups
   int64_t size = 0;    ///< elements per group
-  int64_t run = 1;     ///< consecutive elements that share a parameter; divides size or equals it
+  int64_t run = 1;     ///< consecutive elements that share a parameter; divides size
   int64_t parameters = 1;
   double epsilon = 0;
 
