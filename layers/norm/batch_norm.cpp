@@ -135,6 +135,7 @@ std::vector<Example> examples() {
       {"features", BatchNormAttributes{}, inputs({4, 13}, {13})},
       {"1d", BatchNormAttributes{1e-2}, inputs({2, 3, 11}, {3})},
       {"3d", BatchNormAttributes{}, inputs({1, 17, 2, 3, 5}, {17})},
+      {"rows_of_several_chunks", BatchNormAttributes{}, inputs({1, 3, 47, 45}, {3})},
       {"per_activation", BatchNormAttributes{1e-5, true}, inputs({3, 2, 4, 3}, {2, 4, 3})},
   };
 }
@@ -148,6 +149,7 @@ void register_batch_norm(Registry& registry) {
   layer.infer = infer;
   layer.forward = forward;
   layer.backward = backward;
+  layer.epilogue = EpilogueRole::kHost;
   layer.channel_affine = channel_affine;
   layer.onnx = {{.name = "BatchNormalization", .read = read}};
   layer.examples = examples();

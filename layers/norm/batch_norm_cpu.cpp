@@ -1,8 +1,10 @@
-/// Batch normalisation as one multiply-add per element, in plain and in blocked layout.
+/// Batch normalisation as one multiply-add per element, in plain and in blocked layout, with the
+/// element-wise operations fused behind it.
 #include <algorithm>
 #include <cmath>
 
 #include "engine/cost.h"
+#include "engine/cpu/epilogue.h"
 #include "engine/cpu/thread_pool.h"
 #include "engine/registry.h"
 #include "layers/norm/norm.h"
@@ -31,16 +33,43 @@ void run_row(const float* x, float* y, int64_t length, const float* multiplier,
   }
 }
 
-void run_rows(const Rows& rows, const float* x, float* y, ThreadPool& pool) {
-  const auto row = rows.lanes == 16  ? run_row<16>
+/// Floats between the map and what is fused behind it: a multiple of every block size that stays in
+/// the L1 cache.
+constexpr int64_t kChunk = 2048;
+
+/// The epilogue on values that were just written.
+void finish(const FusedEpilogue& epilogue, float* y, const float* addend, int64_t count) {
+  const auto add = [=] {
+    for (int64_t i = 0; i < count; ++i) y[i] += addend[i];
+  };
+  if (addend != nullptr && epilogue.add_first) add();
+  if (epilogue.clamps) {
+    const float low = epilogue.low;
+    const float high = epilogue.high;
+    for (int64_t i = 0; i < count; ++i) {
+      const float raised = y[i] < low ? low : y[i];
+      y[i] = raised > high ? high : raised;
+    }
+  }
+  if (epilogue.calls_function()) epilogue.unary.apply(y, y, count, epilogue.unary.parameters);
+  if (addend != nullptr && !epilogue.add_first) add();
+}
+
+void run_rows(const Rows& rows, const FusedEpilogue& epilogue, const float* x, const float* addend,
+              float* y, ThreadPool& pool) {
+  const auto run = rows.lanes == 16  ? run_row<16>
                    : rows.lanes == 8 ? run_row<8>
                    : rows.lanes == 4 ? run_row<4>
                                      : run_row<1>;
   pool.run(rows.count, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t p = r % rows.parameters * rows.lanes;
-      row(x + r * rows.length, y + r * rows.length, rows.length, rows.multiplier.data() + p,
-          rows.offset.data() + p);
+      for (int64_t start = 0; start < rows.length; start += kChunk) {
+        const int64_t at = r * rows.length + start;
+        const int64_t count = std::min(kChunk, rows.length - start);
+        run(x + at, y + at, count, rows.multiplier.data() + p, rows.offset.data() + p);
+        finish(epilogue, y + at, addend == nullptr ? nullptr : addend + at, count);
+      }
     }
   });
 }
@@ -67,27 +96,39 @@ Rows make_rows(const KernelCase& c, Layout layout) {
   return rows;
 }
 
-class BatchNormKernel final : public PreparedKernel {
+class BatchNormForward final : public PreparedKernel {
  public:
-  BatchNormKernel(Rows rows, bool backward) : rows_(std::move(rows)), backward_(backward) {}
+  BatchNormForward(Rows rows, const FusedEpilogue& epilogue)
+      : rows_(std::move(rows)), epilogue_(epilogue) {}
   void run(const KernelArgs& args, ThreadPool& pool) const override {
-    if (backward_) {
-      run_rows(rows_, args.grad_output(), args.grad_input(), pool);
-    } else {
-      run_rows(rows_, args.input(0), args.output(), pool);
-    }
+    const float* addend =
+        epilogue_.addend == kNone ? nullptr : args.input(static_cast<size_t>(epilogue_.addend));
+    run_rows(rows_, epilogue_, args.input(0), addend, args.output(), pool);
   }
   size_t packed_bytes() const override { return 2 * sizeof(float) * rows_.multiplier.size(); }
 
  private:
   Rows rows_;
-  bool backward_;
+  FusedEpilogue epilogue_;
+};
+
+class BatchNormBackward final : public PreparedKernel {
+ public:
+  explicit BatchNormBackward(Rows rows) : rows_(std::move(rows)) {}
+  void run(const KernelArgs& args, ThreadPool& pool) const override {
+    run_rows(rows_, FusedEpilogue{}, args.grad_output(), nullptr, args.grad_input(), pool);
+  }
+  size_t packed_bytes() const override { return 2 * sizeof(float) * rows_.multiplier.size(); }
+
+ private:
+  Rows rows_;
 };
 
 std::vector<Offer> offers(const KernelCase& c) {
   const auto& attributes = c.node.attributes.as<BatchNormAttributes>();
   if (c.in(0).rank() < 2 || !c.all_float32()) return {Offer::no("not float32")};
-  if (!c.node.epilogues.empty()) return {Offer::no("applies no epilogues")};
+  const auto epilogue = FusedEpilogue::of(c);
+  if (!epilogue) return {Offer::no("epilogues of another form")};
   if (attributes.training) return {Offer::no("statistics of the batch")};
   for (size_t i = 1; i <= 4; ++i) {
     if (c.constant(i) == nullptr) return {Offer::no("parameters are not constant")};
@@ -97,13 +138,16 @@ std::vector<Offer> offers(const KernelCase& c) {
     if (layout == Layout::kBlocked && (c.in(0).rank() < 3 || attributes.per_activation)) continue;
     Offer offer{.possible = true, .reason = layout == Layout::kBlocked ? "blocked" : "plain"};
     offer.cost_ns = cost::kStepNs + cost::bytes(2 * 4 * stored_count(c.in(0), layout));
-    offer.inputs = {layout};
+    offer.inputs.assign(c.inputs.size(), Layout::kPlain);
+    offer.inputs[0] = layout;
+    if (epilogue->addend != kNone) offer.inputs[static_cast<size_t>(epilogue->addend)] = layout;
     offer.outputs = {layout};
     if (c.backward) {
       offer.grad_outputs = {layout};
       offer.grad_inputs = {layout};
     }
-    offer.in_place = !c.backward;
+    // In place the addend could be the very buffer that is overwritten.
+    offer.in_place = !c.backward && epilogue->addend == kNone;
     result.push_back(std::move(offer));
   }
   return result;
@@ -118,10 +162,11 @@ void register_batch_norm_cpu(Registry& registry) {
         .layers = {"BatchNormalization"},
         .backward = backward,
         .offer = offers,
-        .prepare =
-            [](const KernelCase& c, const Offer& offer) {
-              return std::make_unique<BatchNormKernel>(make_rows(c, offer.outputs[0]), c.backward);
-            },
+        .prepare = [](const KernelCase& c, const Offer& offer) -> std::unique_ptr<PreparedKernel> {
+          Rows rows = make_rows(c, offer.outputs[0]);
+          if (c.backward) return std::make_unique<BatchNormBackward>(std::move(rows));
+          return std::make_unique<BatchNormForward>(std::move(rows), *FusedEpilogue::of(c));
+        },
     });
   }
 }

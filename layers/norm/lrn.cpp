@@ -99,6 +99,7 @@ std::vector<Example> examples() {
       {"size3_beta1", LrnAttributes{3, 1.0, 1.0, 0.5}, input({2, 6, 5, 3})},
       {"even_size", LrnAttributes{4, 0.7, 0.6, 1.0}, input({1, 9, 2, 3})},
       {"wider_than_channels", LrnAttributes{9, 0.3, 0.75, 1.0}, input({2, 3, 4, 4})},
+      {"several_tiles", LrnAttributes{3, 0.4, 0.5, 1.0}, input({1, 5, 17, 19})},
       {"size1", LrnAttributes{1, 0.3, 0.5, 1.5}, input({1, 5, 3, 3})},
   };
 }
