@@ -98,6 +98,10 @@ LayerDef cast_like() {
   layer.onnx = {{.name = "CastLike", .first_opset = 15}};
   layer.examples = {
       {"same", {}, {{{2, 3, 5}}, {.shape = {1}, .constant = true}}},
+      no_gradient({"to_bool",
+                   {},
+                   {{.shape = {2, 2}, .values = {0, -1, 0.25, 0}},
+                    {.shape = {1}, .dtype = DType::kBool, .constant = true, .values = {1}}}}),
       no_gradient({"to_int",
                    {},
                    {{.shape = {2, 3}, .low = -9, .high = 9},

@@ -256,6 +256,7 @@ LayerDef gather_nd() {
 
 void register_gather(Registry& registry) {
   registry.add(gather());
+  shape::add_rearranging_kernels(registry, "Gather", arrange_gather);
   registry.add(gather_elements());
   registry.add(gather_nd());
 }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <vector>
 
 #include "engine/registry.h"
@@ -52,10 +51,6 @@ struct Rearrangement {
   void shape_result();
 };
 
-/// The rearrangement that undoes `forward`: its result has the source's shape, and fills with 0
-/// what was not taken. nullopt if an element was taken twice.
-std::optional<Rearrangement> inverse(const Rearrangement& forward);
-
 /// One rearrangement of input 0 for each output of a node.
 using Arrange = std::function<std::vector<Rearrangement>(const Operands&)>;
 
@@ -64,7 +59,10 @@ std::vector<TensorDesc> infer_rearranged(const InferContext& context, const Arra
 void rearrange(const RefContext& context, const Arrange& arrange);
 void rearrange_backward(const RefContext& context, const Arrange& arrange);
 
-/// Completes `layer` (infer, forward, backward) and registers it.
+/// Completes `layer` (infer, forward, backward) and registers it with its copy kernels.
 void add_rearranging_layer(Registry& registry, LayerDef layer, const Arrange& arrange);
+
+/// Registers the copy kernels of that layer alone, forward and backward.
+void add_rearranging_kernels(Registry& registry, const std::string& layer, const Arrange& arrange);
 
 }  // namespace camlucida::shape

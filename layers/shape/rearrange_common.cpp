@@ -55,36 +55,6 @@ void Rearrangement::shape_result() {
   result = Shape(std::move(dims));
 }
 
-std::optional<Rearrangement> inverse(const Rearrangement& forward) {
-  Rearrangement back;
-  std::vector<int64_t> counts;
-  for (const Rearrangement::Axis& axis : forward.axes) {
-    counts.push_back(axis.count);
-    if (axis.source == Rearrangement::kNoAxis && axis.count > 1) return std::nullopt;
-  }
-  back.source = Shape(std::move(counts));
-  for (int s = 0; s < forward.source.rank(); ++s) {
-    Rearrangement::Axis axis{Rearrangement::kNoAxis, forward.source[s]};
-    for (size_t k = 0; k < forward.axes.size(); ++k) {
-      const Rearrangement::Axis& walked = forward.axes[k];
-      if (walked.source != s) continue;
-      axis.source = static_cast<int>(k);
-      axis.table.assign(static_cast<size_t>(axis.count), Rearrangement::kOutside);
-      for (int64_t i = 0; i < walked.count; ++i) {
-        const int64_t p = forward.position(walked, i);
-        if (p == Rearrangement::kOutside) continue;
-        int64_t& entry = axis.table[static_cast<size_t>(p)];
-        if (entry != Rearrangement::kOutside) return std::nullopt;
-        entry = i;
-      }
-    }
-    if (axis.source == Rearrangement::kNoAxis && axis.count > 1) return std::nullopt;
-    back.axes.push_back(std::move(axis));
-  }
-  back.shape_result();
-  return back;
-}
-
 std::vector<TensorDesc> infer_rearranged(const InferContext& context, const Arrange& arrange) {
   std::vector<TensorDesc> outputs;
   for (const Rearrangement& map : arrange(Operands(context))) {
@@ -149,7 +119,9 @@ void add_rearranging_layer(Registry& registry, LayerDef layer, const Arrange& ar
   };
   layer.forward = [arrange](const RefContext& context) { rearrange(context, arrange); };
   layer.backward = [arrange](const RefContext& context) { rearrange_backward(context, arrange); };
+  const std::string name = layer.name;
   registry.add(std::move(layer));
+  add_rearranging_kernels(registry, name, arrange);
 }
 
 }  // namespace camlucida::shape

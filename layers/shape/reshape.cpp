@@ -146,8 +146,8 @@ LayerDef flatten() {
   layer.examples = {
       {"default", FlattenAttributes{}, {{{2, 3, 5, 7}}}},
       whole_batch({"axis_0", FlattenAttributes{0}, {{{2, 3, 5}}}}),
-      {"axis_2", FlattenAttributes{2}, {{{2, 3, 5, 2}}}},
-      {"axis_rank", FlattenAttributes{3}, {{{2, 3, 5}}}},
+      whole_batch({"axis_2", FlattenAttributes{2}, {{{2, 3, 5, 2}}}}),
+      whole_batch({"axis_rank", FlattenAttributes{3}, {{{2, 3, 5}}}}),
       {"negative", FlattenAttributes{-2}, {{{2, 3, 5}}}},
       {"vector", FlattenAttributes{1}, {{{4}}}},
       {"pixel", FlattenAttributes{}, {{{3, 19, 1, 1}}}},

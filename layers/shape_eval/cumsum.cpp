@@ -214,6 +214,8 @@ LayerDef reverse_sequence() {
                    ReverseSequenceAttributes{0, 1},
                    {{{3, 5, 2}}, constant_ints({1, 5, 3})}}),
       whole_batch(
+          {"images", ReverseSequenceAttributes{0, 1}, {{{2, 3, 2, 2}}, constant_ints({3, 2})}}),
+      whole_batch(
           {"time_first", ReverseSequenceAttributes{1, 0}, {{{4, 3}}, constant_ints({4, 2, 0})}}),
   };
   return layer;

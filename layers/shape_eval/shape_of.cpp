@@ -75,6 +75,7 @@ LayerDef size_layer() {
   layer.examples = {
       whole_batch(no_gradient({"image", {}, {{{2, 3, 5, 7}}}})),
       whole_batch(no_gradient({"scalar", {}, {{.shape = {}}}})),
+      whole_batch(no_gradient({"empty", {}, {{.shape = {3, 0}}}})),
   };
   return layer;
 }
