@@ -251,10 +251,7 @@ void DirectConv::run_share(const float* in, float* out, const float* addend, int
   call.out_offsets = out_offsets;
   call.all_taps = static_cast<int>(taps);
   call.last_lanes = tiles_->lanes;
-  call.add_first = epilogue_.add_first;
-  call.clamps = epilogue_.clamps;
-  call.low = epilogue_.low;
-  call.high = epilogue_.high;
+  call.epilogue = epilogue_;
 
   const int64_t per_cut = shape_.batch * spans;
   while (begin < end) {
@@ -286,7 +283,7 @@ void DirectConv::run_share(const float* in, float* out, const float* addend, int
             (n * groups * out_blocks + g * out_blocks + out_block) * call.out_step;
         call.in = in + (n * groups * in_blocks + g * in_blocks + start) * call.in_step;
         call.out = out + out_at;
-        call.addend = addend == nullptr || epilogue_.adds_after_call() ? nullptr : addend + out_at;
+        call.addend = addend == nullptr ? nullptr : epilogue_.register_addend(addend + out_at);
         fill(span, call, offsets, tap_list, out_offsets);
         tiles_->functions[span.count][width](call);
 

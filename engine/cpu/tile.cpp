@@ -1,6 +1,5 @@
 #include "engine/cpu/tile.h"
 
-#include <cstring>
 #include <utility>
 
 #undef HWY_TARGET_INCLUDE
@@ -8,6 +7,8 @@
 #include <hwy/foreach_target.h>
 // After foreach_target.h:
 #include <hwy/highway.h>
+
+#include "engine/cpu/epilogue-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace camlucida {
@@ -21,12 +22,8 @@ const TileSet* Tiles() { return nullptr; }
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-using Float = hn::ScalableTag<float>;
-using Vector = hn::Vec<Float>;
-constexpr int kLanes = HWY_MAX_BYTES / static_cast<int>(sizeof(float));
-
-/// Read where a tap falls on padding; as long as a block.
-alignas(64) constexpr float kZeros[16] = {};
+/// Read where a tap falls on padding.
+alignas(64) constexpr float kZeros[kTileLanes] = {};
 
 /// acc[p][o] += x[p][c] * w[c][o] for one channel c of an input block.
 template <int P, int B>
@@ -67,39 +64,6 @@ HWY_INLINE void AddBlock(const TileCall& call, const float* in, const float* wei
   }
 }
 
-/// Loads or stores one vector of which only `lanes` floats exist.
-HWY_INLINE Vector LoadLanes(const float* from, int lanes) {
-  const Float d;
-  if (lanes == kLanes) return hn::LoadU(d, from);
-  alignas(64) float buffer[kLanes] = {};
-  std::memcpy(buffer, from, sizeof(float) * static_cast<size_t>(lanes));
-  return hn::Load(d, buffer);
-}
-HWY_INLINE void StoreLanes(Vector value, float* to, int lanes) {
-  const Float d;
-  if (lanes == kLanes) return hn::StoreU(value, d, to);
-  alignas(64) float buffer[kLanes];
-  hn::Store(value, d, buffer);
-  std::memcpy(to, buffer, sizeof(float) * static_cast<size_t>(lanes));
-}
-
-/// Bias, addend and clamp of one output vector. Max and Min return their second operand if either
-/// is NaN, which is what lets NaN through.
-HWY_INLINE Vector Finish(const TileCall& call, Vector sum, int o, int64_t at, int lanes) {
-  const Float d;
-  sum = hn::Add(sum, hn::Load(d, call.bias + o * kLanes));
-  if (call.addend != nullptr && call.add_first) {
-    sum = hn::Add(sum, LoadLanes(call.addend + at, lanes));
-  }
-  if (call.clamps) {
-    sum = hn::Min(hn::Set(d, call.high), hn::Max(hn::Set(d, call.low), sum));
-  }
-  if (call.addend != nullptr && !call.add_first) {
-    sum = hn::Add(sum, LoadLanes(call.addend + at, lanes));
-  }
-  return sum;
-}
-
 template <int P, int B>
 void Tile(const TileCall& call) {
   Vector acc[P][B];
@@ -123,7 +87,11 @@ void Tile(const TileCall& call) {
   for (int p = 0; p < P; ++p) {
     for (int o = 0; o < B; ++o) {
       const int64_t at = call.out_offsets[p] + o * call.out_step;
-      if (call.last) acc[p][o] = Finish(call, acc[p][o], o, at, lanes_of(o));
+      if (call.last) {
+        const Vector sum = hn::Add(acc[p][o], hn::Load(Float(), call.bias + o * kLanes));
+        const float* addend = call.addend == nullptr ? nullptr : call.addend + at;
+        acc[p][o] = Finish(call.epilogue, sum, addend, lanes_of(o));
+      }
       StoreLanes(acc[p][o], call.out + at, lanes_of(o));
     }
   }

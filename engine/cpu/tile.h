@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "engine/cpu/epilogue.h"
+
 /// The register tile: the one inner loop behind dense convolution (forward and backward),
 /// transposed convolution and batched linear layers.
 ///
@@ -18,13 +20,14 @@ namespace camlucida {
 
 constexpr int kTilePositions = 6;  ///< largest P of any target
 constexpr int kTileBlocks = 4;     ///< largest B of any target
+constexpr int kTileLanes = 64;     ///< largest tail_lanes
 
 struct TileCall {
   // Input
   const float* in = nullptr;  ///< block 0 of this call
   int64_t in_step = 0;        ///< elements from one input block to the next
   int full_blocks = 0;        ///< input blocks with all lanes in use
-  int tail_lanes = 0;         ///< lanes of one more block, or 0; its other lanes are not read
+  int tail_lanes = 0;         ///< channels of one more block (any number), or 0
   // Taps
   const int32_t* offsets = nullptr;  ///< [taps][kTilePositions], elements; negative = padding
   const int32_t* taps = nullptr;     ///< [tap_count] index of the tap in the packed weights
@@ -41,10 +44,7 @@ struct TileCall {
   bool last = true;                      ///< apply what follows, else store bare sums
   const float* bias = nullptr;           ///< [B][lanes]
   const float* addend = nullptr;         ///< addressed like out; null = none
-  bool add_first = true;                 ///< addend before the clamp, else after
-  bool clamps = false;                   ///< NaN stays NaN
-  float low = 0;
-  float high = 0;
+  RegisterEpilogue epilogue;
 };
 
 using TileFunction = void (*)(const TileCall&);
