@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "engine/cpu/direct_conv.h"
 #include "engine/cpu/epilogue.h"
 #include "engine/kernel.h"
 #include "layers/conv/conv.h"
@@ -22,6 +23,13 @@ struct ConvCase {
   /// Channels and extents of what is read and written.
   int64_t channels_in() const { return adjoint ? geometry.out_channels : geometry.in_channels; }
   int64_t channels_out() const { return adjoint ? geometry.in_channels : geometry.out_channels; }
+  const Window::Extents& in() const {
+    return adjoint ? geometry.window.output : geometry.window.input;
+  }
+  const Window::Extents& out() const {
+    return adjoint ? geometry.window.input : geometry.window.output;
+  }
+  LineMap lines(size_t axis) const;  ///< what each output line along the axis reads
 
   /// Throws nothing; nullopt with a `reason` if no float32 kernel with constant weights applies.
   static std::optional<ConvCase> of(const KernelCase& c, std::string& reason);

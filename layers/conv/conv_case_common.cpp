@@ -40,6 +40,13 @@ std::optional<ConvCase> ConvCase::of(const KernelCase& c, std::string& reason) {
   return result;
 }
 
+LineMap ConvCase::lines(size_t axis) const {
+  const Window& w = geometry.window;
+  const auto make = adjoint ? LineMap::adjoint : LineMap::convolution;
+  return make(w.input[axis], w.output[axis], w.kernel[axis], w.stride[axis], w.dilation[axis],
+              w.pad_begin[axis]);
+}
+
 void set_conv_layouts(const KernelCase& c, Layout in, Layout out, Offer& offer) {
   if (c.backward) {
     offer.grad_outputs.assign(c.outputs.size(), in);

@@ -9,16 +9,9 @@
 namespace camlucida {
 namespace {
 
-LineMap lines_of(const ConvCase& c, size_t axis) {
-  const Window& w = c.geometry.window;
-  const auto make = c.adjoint ? LineMap::adjoint : LineMap::convolution;
-  return make(w.input[axis], w.output[axis], w.kernel[axis], w.stride[axis], w.dilation[axis],
-              w.pad_begin[axis]);
-}
-
 DirectConvShape shape_of(const ConvCase& c) {
   const ConvGeometry& g = c.geometry;
-  const Window::Extents& in = c.adjoint ? g.window.output : g.window.input;
+  const Window::Extents& in = c.in();
   const int64_t taps = g.window.kernel_count();
   DirectConvShape shape;
   shape.batch = g.batch;
@@ -27,8 +20,8 @@ DirectConvShape shape_of(const ConvCase& c) {
   shape.group_out = c.adjoint ? g.group_in() : g.group_out();
   shape.in_rows = in[0] * in[1];
   shape.in_columns = in[2];
-  shape.rows = LineMap::combine(lines_of(c, 0), lines_of(c, 1), in[1]);
-  shape.columns = lines_of(c, 2);
+  shape.rows = LineMap::combine(c.lines(0), c.lines(1), in[1]);
+  shape.columns = c.lines(2);
   shape.group_stride = g.group_out() * g.group_in() * taps;
   shape.out_stride = c.adjoint ? taps : g.group_in() * taps;
   shape.in_stride = c.adjoint ? g.group_in() * taps : taps;
