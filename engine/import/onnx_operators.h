@@ -1,0 +1,47 @@
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "engine/registry.h"
+
+namespace camlucida {
+
+/// The newest ai.onnx operator set whose changes over kWrittenAgainst are known to leave the
+/// meaning of every implemented operator alone (they add element types and new operators).
+constexpr int64_t kNewestOpset = 24;
+/// Readers that take every version of an operator up to the newest say so with this number.
+constexpr int64_t kWrittenAgainst = 21;
+
+/// "Conv", or "com.example.Conv" outside ai.onnx.
+std::string qualified_name(const std::string& domain, const std::string& operation);
+
+/// How this build reads version `opset` of an operator. Throws Error(kUnsupported) with the nearest
+/// form there is.
+Registry::OnnxEntry find_operator(const Registry& registry, const std::string& domain,
+                                  const std::string& operation, int64_t opset);
+
+/// Everything in a model that this build cannot run, gathered so that it can be told at once.
+class Unsupported {
+ public:
+  /// `error` is of kUnsupported; its hint is the nearest supported form.
+  void add(const Error::Place& place, const Error& error);
+  bool empty() const { return groups_.empty(); }
+  /// Error(kUnsupported) that lists everything; nodes with the same complaint share an entry.
+  Error error(const std::string& file) const;
+
+ private:
+  struct Group {
+    std::vector<std::string> nodes;
+    size_t count = 0;
+  };
+  using Key =
+      std::tuple<std::string, int, std::string, std::string>;  // operator, opset, what, hint
+  std::vector<Key> order_;
+  std::map<Key, Group> groups_;
+};
+
+}  // namespace camlucida
