@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cstring>
 
 namespace camlucida {
@@ -44,7 +45,10 @@ Tensor Evidence::gradient(const std::string& value, size_t t) {
       std::memcpy(static_cast<std::byte*>(seeds.raw()) + i * seed.bytes(), seed.raw(),
                   seed.bytes());
     }
+    const auto start = std::chrono::steady_clock::now();
     session_.backward(seeds);
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    backward_ms_ = took.count();
     backwards_ = static_cast<int>(targets_.size());
   }
   auto it = gradients_.find(value);

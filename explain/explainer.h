@@ -47,6 +47,7 @@ class Evidence {
 
   int forwards() const { return 1; }
   int backwards() const { return backwards_; }
+  double backward_ms() const { return backward_ms_; }  ///< time spent in them
 
  private:
   Session& session_;
@@ -56,6 +57,7 @@ class Evidence {
   std::map<std::string, Tensor> activations_;
   std::map<std::string, Tensor> gradients_;  // [T, C, h, w]
   int backwards_ = 0;
+  double backward_ms_ = 0;
 };
 
 /// A raw map of one target with what is needed to judge it.

@@ -10,6 +10,7 @@
 #include "engine/image/image.h"
 #include "engine/image/preprocess.h"
 #include "engine/import/manifest.h"
+#include "engine/labels.h"
 #include "engine/session.h"
 #include "explain/explainer.h"
 #include "explain/heatmap.h"
@@ -18,6 +19,8 @@
 /// The façade for the common case: a network with its preprocessing and labels, which predicts and
 /// explains. Everything it does can be done by hand with Graph, Needs, Plan, Session and explainer.
 namespace camlucida {
+
+struct ModelState;
 
 struct ModelOptions {
   std::filesystem::path manifest;              ///< empty: manifest.json beside the model, if any
@@ -32,7 +35,7 @@ struct ModelOptions {
 /// One class of a ranking.
 struct ClassScore {
   int64_t index = 0;
-  std::string label;  ///< empty without labels
+  std::string label;  ///< "class 17" without labels
   double logit = 0;
   double probability = 0;  ///< softmax over all classes, computed from the logits in double
 };
@@ -124,7 +127,7 @@ class Model {
   const Preprocessing& preprocessing() const;
   /// Where the preprocessing came from, fit for a notice: "manifest.json", "flags", "ImageNet".
   const std::string& preprocessing_source() const;
-  const std::vector<std::string>& labels() const;  ///< by class index; may be empty
+  const Labels& labels() const;
   const std::string& input_name() const;
   Shape input_shape() const;  ///< [1, C, H, W]
   const std::string& score_name() const;
@@ -146,12 +149,11 @@ class Model {
   Answer explain(const Tensor& input, const ExplainOptions& options = {}) const;
 
  private:
-  struct State;
-  explicit Model(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  explicit Model(std::shared_ptr<ModelState> state) : state_(std::move(state)) {}
   Answer run(const PreparedInput& input, std::shared_ptr<const Image> picture,
              const ExplainOptions* options, int k) const;
 
-  std::shared_ptr<State> state_;
+  std::shared_ptr<ModelState> state_;
 };
 
 }  // namespace camlucida
