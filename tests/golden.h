@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "engine/npy.h"
+#include "tests/shared.h"
+
+/// Comparing with reference outputs (their README defines files and measures).
+namespace camlucida::test {
+
+inline nlohmann::json read_json(const std::filesystem::path& path) {
+  std::ifstream stream(path);
+  return nlohmann::json::parse(stream);
+}
+
+/// max|a - b| / max|golden|, over the flat arrays.
+inline double relative_deviation(const std::vector<double>& mine,
+                                 const std::vector<double>& golden) {
+  EXPECT_EQ(mine.size(), golden.size());
+  if (mine.size() != golden.size()) return INFINITY;
+  double peak = 0;
+  double worst = 0;
+  for (size_t i = 0; i < golden.size(); ++i) {
+    peak = std::max(peak, std::abs(golden[i]));
+    const double difference = std::abs(mine[i] - golden[i]);
+    worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
+  }
+  return worst / peak;
+}
+
+/// ||a - b|| / ||golden||.
+inline double relative_l2(const std::vector<double>& mine, const std::vector<double>& golden) {
+  EXPECT_EQ(mine.size(), golden.size());
+  if (mine.size() != golden.size()) return INFINITY;
+  double difference = 0;
+  double norm = 0;
+  for (size_t i = 0; i < golden.size(); ++i) {
+    difference += (mine[i] - golden[i]) * (mine[i] - golden[i]);
+    norm += golden[i] * golden[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+}  // namespace camlucida::test
