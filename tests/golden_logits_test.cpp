@@ -91,8 +91,11 @@ TEST_P(GoldenLogits, TopClassAgreesFromThePicture) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Zoo, GoldenLogits, ::testing::ValuesIn(float_models()),
-                         [](const auto& info) { return info.param; });
+std::string test_name(const ::testing::TestParamInfo<std::string>& parameter) {
+  return parameter.param;
+}
+
+INSTANTIATE_TEST_SUITE_P(Zoo, GoldenLogits, ::testing::ValuesIn(float_models()), test_name);
 
 }  // namespace
 }  // namespace camlucida::test

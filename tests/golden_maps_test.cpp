@@ -69,7 +69,9 @@ class GoldenMaps : public ::testing::TestWithParam<std::string> {
   void compare(const std::string& method, const std::string& artefact,
                const std::vector<double>& mine) {
     const auto over = excess(method, artefact, mine);
-    if (over) EXPECT_LE(*over, 1.0) << method << " " << artefact;
+    if (over) {
+      EXPECT_LE(*over, 1.0) << method << " " << artefact;
+    }
   }
 
   Explanation explain(const std::string& method) {
