@@ -169,23 +169,41 @@ TEST(Plan, ReplayEqualsTheFullRun) {
   }
 }
 
-TEST(Plan, SameBitsForAnyThreadCountAndBatch) {
+TEST(Plan, SameBitsForAnyThreadCount) {
+  const Needs needs{.gradient_to = {"x"}};
+  const Tensor input = random_tensor(kInput, 11);
+  Session one(compile(needs), 1);
+  one.forward(input);
+  one.backward(seed_for(1, 1));
+  for (int threads : {2, 3, 5}) {
+    Session many(compile(needs), threads);
+    many.forward(input);
+    many.backward(seed_for(1, 1));
+    EXPECT_TRUE(same_bits(one.output(), many.output())) << threads;
+    EXPECT_TRUE(same_bits(one.gradient("x"), many.gradient("x"))) << threads;
+  }
+}
+
+/// A kernel gives an image the same bits in any batch, but a plan for another batch may take other
+/// kernels: what differs between batches is rounding.
+TEST(Plan, ABatchIsItsImages) {
   const Needs needs{.gradient_to = {"x"}};
   const Tensor three = random_tensor({3, 3, 9, 11}, 11);
-  const Tensor first = Tensor(TensorDesc{DType::kFloat32, kInput}, three.raw(), nullptr).clone();
-  Session one(compile(needs), 1);
-  Session two(compile(needs), 2);
-  Session batch(compile(needs, {}, 3), 2);
-  one.forward(first);
-  two.forward(first);
+  Session one(compile(needs));
+  Session batch(compile(needs, {}, 3));
   batch.forward(three);
-  one.backward(seed_for(1, 1));
-  two.backward(seed_for(1, 1));
   batch.backward(seed_for(3, 1));
-  EXPECT_TRUE(same_bits(one.output(), two.output()));
-  EXPECT_TRUE(same_bits(one.gradient("x"), two.gradient("x")));
-  EXPECT_EQ(0, std::memcmp(one.output().raw(), batch.output().raw(), one.output().bytes()));
-  EXPECT_EQ(0, std::memcmp(one.gradient("x").raw(), batch.gradient("x").raw(), first.bytes()));
+  const Tensor scores = batch.output();
+  const Tensor gradients = batch.gradient("x");
+  for (int64_t n = 0; n < 3; ++n) {
+    const auto row = [n](const Tensor& tensor, const Shape& shape) {
+      return Tensor({DType::kFloat32, shape}, tensor.floats() + n * shape.count(), nullptr);
+    };
+    one.forward(row(three, kInput));
+    one.backward(seed_for(1, 1));
+    EXPECT_LT(max_difference(row(scores, {1, kClasses}), one.output()), 1e-6);
+    EXPECT_LT(max_difference(row(gradients, kInput), one.gradient("x")), 1e-6);
+  }
 }
 
 TEST(Plan, IsSharedBetweenThreads) {
