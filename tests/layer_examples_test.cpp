@@ -84,7 +84,7 @@ TEST(Layers, DescribeTheirRolesCompletely) {
   }
 }
 
-/// Every kernel is run by at least one example, or nothing tests it.
+/// A kernel for a layer that does not exist is a misspelling: it would never run.
 TEST(Layers, EveryKernelNamesLayersOfThisBuild) {
   for (const auto& kernel : Registry::instance().kernels()) {
     for (const std::string& name : kernel->layers) {

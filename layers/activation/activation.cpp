@@ -9,6 +9,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace camlucida {
 namespace HWY_NAMESPACE {
+namespace {
 
 // Loops over whole vectors. `apply` and `gradient` send the tail through the very same code in a
 // padded buffer, so that the bits of an element do not depend on its position.
@@ -89,6 +90,7 @@ const UnaryFunction* functions_of(rows::List<R...>) {
 /// The functions of this SIMD target in the order of the table.
 const UnaryFunction* functions() { return functions_of(rows::Table{}); }
 
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace camlucida
 HWY_AFTER_NAMESPACE();

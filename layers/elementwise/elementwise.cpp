@@ -297,6 +297,17 @@ std::vector<Example> make_examples(const BinaryOperation& operation) {
   return examples;
 }
 
+/// Exponents with a loop of their own, and one without.
+void add_power_examples(std::vector<Example>& examples) {
+  for (const double exponent : {2.0, 0.5, 3.0, -1.0, 1.0}) {
+    const double low = exponent == 2 || exponent == 3 ? -2 : 0.3;
+    examples.push_back(Example{.name = "exponent " + std::to_string(exponent),
+                               .attributes = BinaryAttributes{},
+                               .inputs = {{.shape = {2, 5, 3, 7}, .low = low, .high = 2},
+                                          {.shape = {}, .constant = true, .values = {exponent}}}});
+  }
+}
+
 void add_operand_examples(std::vector<Example>& examples) {
   const auto add = [&](const char* name, const std::vector<Shape>& shapes) {
     Example example{.name = name, .attributes = BinaryAttributes{}};
@@ -329,6 +340,7 @@ LayerDef make_layer(const BinaryOperation& operation) {
   if (name == "Pow") layer.unary = power_function;
   layer.onnx = {{.name = name, .first_opset = operation.first_opset, .read = read_binary}};
   layer.examples = make_examples(operation);
+  if (name == "Pow") add_power_examples(layer.examples);
   if (operation.variadic) {
     layer.is_identity = has_one_operand;
     add_operand_examples(layer.examples);

@@ -13,6 +13,7 @@
 #ifndef CAMLUCIDA_ELEMENTWISE_FUNCTIONS_
 #define CAMLUCIDA_ELEMENTWISE_FUNCTIONS_
 namespace camlucida {
+namespace {
 
 /// A piece of an operand's row.
 struct Piece {
@@ -32,12 +33,14 @@ struct BinaryFunctions {
 
 enum Operation { kAdd, kSub, kMul, kDiv, kMax, kMin };
 
+}  // namespace
 }  // namespace camlucida
 #endif  // CAMLUCIDA_ELEMENTWISE_FUNCTIONS_
 
 HWY_BEFORE_NAMESPACE();
 namespace camlucida {
 namespace HWY_NAMESPACE {
+namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // ---- Operations: a value and the gradient's term for each operand ------------------------------
@@ -257,6 +260,7 @@ const BinaryFunctions* binary_functions() {
   return functions;
 }
 
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace camlucida
 HWY_AFTER_NAMESPACE();

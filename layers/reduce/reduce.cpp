@@ -189,6 +189,12 @@ std::optional<HeadPart> spatial_mean(const InferContext& context) {
   return HeadPart{.kind = HeadPart::Kind::kSpatialMean, .weight = {}, .bias = {}};
 }
 
+bool reduces_nothing(const InferContext& context) {
+  return passes_through(reduced_axes(context.attributes.as<ReduceAttributes>(),
+                                     context.ints_or(1, "the list of axes", {}),
+                                     context.shape(0).rank()));
+}
+
 Reading read(const NodeSource& source, int axes_become_input) {
   Reading reading;
   reading.attributes = ReduceAttributes{
@@ -242,6 +248,7 @@ LayerDef make_layer(const Reduction& reduction) {
   layer.backward = [&reduction](const RefContext& context) { backward(context, reduction); };
   layer.saves = {.inputs = reduction.saves_inputs};
   if (reduction.name == std::string("ReduceMean")) layer.head = spatial_mean;
+  layer.is_identity = reduces_nothing;
   layer.onnx = {{.name = reduction.name, .read = [&reduction](const NodeSource& source) {
                    return read(source, reduction.axes_become_input);
                  }}};
