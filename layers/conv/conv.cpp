@@ -1,6 +1,7 @@
 #include "layers/conv/conv.h"
 
 #include "engine/registry.h"
+#include "layers/absorb.h"
 
 namespace camlucida {
 namespace {
@@ -61,30 +62,17 @@ void backward(const RefContext& context) {
 
 /// scale * (W x + b) + shift = (scale W) x + (scale b + shift), channel by channel of the output.
 std::optional<std::vector<Tensor>> absorb(const InferContext& context, const ChannelAffine& map) {
-  if (context.constant(1) == nullptr || (context.has(2) && context.constant(2) == nullptr)) {
-    return std::nullopt;
-  }
-  const ConvGeometry g = geometry(context);
+  if (!has_constant_parameters(context)) return std::nullopt;
   std::vector<double> weight = context.constant(1)->to_doubles();
-  std::vector<double> bias(static_cast<size_t>(g.out_channels), 0.0);
-  if (context.has(2)) bias = context.constant(2)->to_doubles();
-  const size_t per_channel = weight.size() / bias.size();
+  const size_t per_channel = weight.size() / map.scale.size();
   for (size_t i = 0; i < weight.size(); ++i) weight[i] *= map.scale[i / per_channel];
-  for (size_t m = 0; m < bias.size(); ++m) bias[m] = map.scale[m] * bias[m] + map.shift[m];
-  Tensor new_weight(context.shape(1));
-  Tensor new_bias(Shape{g.out_channels});
-  from_double(DType::kFloat32, weight.data(), new_weight.raw(), new_weight.count());
-  from_double(DType::kFloat32, bias.data(), new_bias.raw(), new_bias.count());
-  return std::vector<Tensor>{Tensor(), new_weight, new_bias};
+  return absorbed_inputs(context.shape(1), weight, absorbed_bias(context, map));
 }
 
 /// A 1x1 convolution applies one matrix to every pixel, so it commutes with the spatial mean.
 std::optional<HeadPart> head(const InferContext& context) {
   const ConvGeometry g = geometry(context);
-  if (!g.is_pointwise() || context.constant(1) == nullptr ||
-      (context.has(2) && context.constant(2) == nullptr)) {
-    return std::nullopt;
-  }
+  if (!g.is_pointwise() || !has_constant_parameters(context)) return std::nullopt;
   HeadPart part{HeadPart::Kind::kLinear, {}, {}};
   part.weight =
       context.constant(1)->cast(DType::kFloat32).reshaped({g.out_channels, g.in_channels});

@@ -1,4 +1,5 @@
 #include "engine/registry.h"
+#include "layers/absorb.h"
 #include "layers/conv/conv.h"
 
 namespace camlucida {
@@ -121,25 +122,16 @@ void backward(const RefContext& context) {
 
 /// Output channel m of group k lies in weight[c][m] for the input channels c of that group.
 std::optional<std::vector<Tensor>> absorb(const InferContext& context, const ChannelAffine& map) {
-  if (context.constant(1) == nullptr || (context.has(2) && context.constant(2) == nullptr)) {
-    return std::nullopt;
-  }
+  if (!has_constant_parameters(context)) return std::nullopt;
   const ConvGeometry g = geometry(context);
   std::vector<double> weight = context.constant(1)->to_doubles();
-  std::vector<double> bias(static_cast<size_t>(g.in_channels), 0.0);
-  if (context.has(2)) bias = context.constant(2)->to_doubles();
   const int64_t taps = g.window.kernel_count();
   for (int64_t i = 0; i < static_cast<int64_t>(weight.size()); ++i) {
     const int64_t c = i / (taps * g.group_in());
     const int64_t m = c / g.group_out() * g.group_in() + i / taps % g.group_in();
     weight[static_cast<size_t>(i)] *= map.scale[static_cast<size_t>(m)];
   }
-  for (size_t m = 0; m < bias.size(); ++m) bias[m] = map.scale[m] * bias[m] + map.shift[m];
-  Tensor new_weight(context.shape(1));
-  Tensor new_bias(Shape{g.in_channels});
-  from_double(DType::kFloat32, weight.data(), new_weight.raw(), new_weight.count());
-  from_double(DType::kFloat32, bias.data(), new_bias.raw(), new_bias.count());
-  return std::vector<Tensor>{Tensor(), new_weight, new_bias};
+  return absorbed_inputs(context.shape(1), weight, absorbed_bias(context, map));
 }
 
 Reading read(const NodeSource& source) {

@@ -1,4 +1,5 @@
 #include "engine/registry.h"
+#include "layers/absorb.h"
 #include "layers/linear/linear.h"
 
 namespace camlucida {
@@ -109,11 +110,7 @@ std::optional<std::vector<Tensor>> absorb(const InferContext& context, const Cha
   for (size_t c = 0; c < addend->size(); ++c) {
     (*addend)[c] = map.scale[c] * (*addend)[c] + map.shift[c] / g.bias_scale;
   }
-  Tensor new_b(context.shape(1));
-  Tensor new_c(Shape{g.columns});
-  from_double(DType::kFloat32, b.data(), new_b.raw(), new_b.count());
-  from_double(DType::kFloat32, addend->data(), new_c.raw(), new_c.count());
-  return std::vector<Tensor>{Tensor(), new_b, new_c};
+  return absorbed_inputs(context.shape(1), b, *addend);
 }
 
 std::optional<HeadPart> head(const InferContext& context) {

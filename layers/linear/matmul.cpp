@@ -1,4 +1,5 @@
 #include "engine/registry.h"
+#include "layers/absorb.h"
 #include "layers/linear/linear.h"
 
 namespace camlucida {
@@ -65,21 +66,14 @@ void backward(const RefContext& context) {
 /// The layer as x [rows, inner] times a constant matrix plus an optional constant bias.
 bool is_constant_linear(const InferContext& context) {
   return context.shape(0).rank() == 2 && context.shape(1).rank() == 2 &&
-         context.constant(1) != nullptr && (!context.has(2) || context.constant(2) != nullptr);
+         has_constant_parameters(context);
 }
 
 std::optional<std::vector<Tensor>> absorb(const InferContext& context, const ChannelAffine& map) {
   if (!is_constant_linear(context)) return std::nullopt;
   std::vector<double> weight = context.constant(1)->to_doubles();
-  std::vector<double> bias(map.scale.size(), 0.0);
-  if (context.has(2)) bias = context.constant(2)->to_doubles();
-  for (size_t i = 0; i < weight.size(); ++i) weight[i] *= map.scale[i % bias.size()];
-  for (size_t c = 0; c < bias.size(); ++c) bias[c] = map.scale[c] * bias[c] + map.shift[c];
-  Tensor new_weight(context.shape(1));
-  Tensor new_bias(Shape{context.shape(1)[1]});
-  from_double(DType::kFloat32, weight.data(), new_weight.raw(), new_weight.count());
-  from_double(DType::kFloat32, bias.data(), new_bias.raw(), new_bias.count());
-  return std::vector<Tensor>{Tensor(), new_weight, new_bias};
+  for (size_t i = 0; i < weight.size(); ++i) weight[i] *= map.scale[i % map.scale.size()];
+  return absorbed_inputs(context.shape(1), weight, absorbed_bias(context, map));
 }
 
 std::optional<HeadPart> head(const InferContext& context) {
