@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "engine/session.h"
 #include "explain/model.h"
@@ -73,6 +74,8 @@ TEST_P(GoldenLogits, AgreeFromTheSameTensor) {
       const auto first = all.begin() + static_cast<long>(item) * row;
       const double deviation = relative_deviation(mine, {first, first + row});
       EXPECT_LE(deviation, kTolerance) << file["file"] << " item " << item;
+      std::printf("[ MEASURED ] %s item %zu: %.1e of %.0e allowed\n",
+                  file["file"].get<std::string>().c_str(), item, deviation, kTolerance);
       ++compared;
     }
   }

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "engine/exact_run.h"
 #include "engine/passes/passes.h"
@@ -63,7 +64,10 @@ class GoldenMaps : public ::testing::TestWithParam<std::string> {
       deviation *= peak;
     }
     ++compared_;
-    return deviation / tolerance["recommended"].get<double>();
+    const double allowed = tolerance["recommended"].get<double>();
+    std::printf("[ MEASURED ] %s %s %s: %.1e of %.0e allowed\n", GetParam().c_str(), method.c_str(),
+                artefact.c_str(), deviation, allowed);
+    return deviation / allowed;
   }
 
   void compare(const std::string& method, const std::string& artefact,
