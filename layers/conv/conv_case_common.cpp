@@ -52,6 +52,9 @@ void set_conv_layouts(const KernelCase& c, Layout in, Layout out, Offer& offer) 
     offer.grad_outputs.assign(c.outputs.size(), in);
     offer.grad_inputs.assign(c.inputs.size(), Layout::kPlain);
     offer.grad_inputs[0] = out;
+    // The saved values are not read: any layout they have will do.
+    for (const KernelCase::Port& port : c.inputs) offer.inputs.push_back(port.layout);
+    for (const KernelCase::Port& port : c.outputs) offer.outputs.push_back(port.layout);
     return;
   }
   offer.inputs.assign(c.inputs.size(), Layout::kPlain);

@@ -327,8 +327,9 @@ std::vector<Offer> offer(const KernelCase& c) {
     // About a nanosecond per window position and vector, in either layout.
     offer.cost_ns = cost::kStepNs + 0.7 * static_cast<double>(windows * w.kernel_count()) *
                                         (c.backward && pool.max ? 2.5 : 1.0);
-    offer.inputs = {layout};
-    offer.outputs = {layout};
+    // Averages do not read saved values in backward, maxima only their input.
+    offer.inputs = {c.backward && !pool.max ? c.inputs[0].layout : layout};
+    offer.outputs = {c.backward ? c.outputs[0].layout : layout};
     offer.grad_outputs = {layout};
     offer.grad_inputs = {layout};
     offers.push_back(std::move(offer));
