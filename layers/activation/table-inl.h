@@ -205,8 +205,9 @@ struct HardSwish {
   }
   static double slope(double x, const double*) { return x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float*) {
-    const auto gate = hn::MulAdd(x, hn::Set(d, 1.0f / 6), hn::Set(d, 0.5f));
-    return hn::Mul(x, at_most(d, at_least(d, gate, 0.0f), 1.0f));
+    // Near -3 the sum is exact, so the product loses nothing where it vanishes.
+    const auto gate = at_most(d, at_least(d, hn::Add(x, hn::Set(d, 3.0f)), 0.0f), 6.0f);
+    return hn::Mul(x, hn::Mul(gate, hn::Set(d, 1.0f / 6)));
   }
   CAMLUCIDA_VECTOR slope(auto d, auto x, const float*) {
     const auto middle = hn::MulAdd(x, hn::Set(d, 1.0f / 3), hn::Set(d, 0.5f));
