@@ -225,6 +225,9 @@ std::optional<ChannelMap> channel_form(const KernelCase& c,
 
 // ---- Offers ------------------------------------------------------------------------------------
 
+/// A Walk keeps an offset per index of an axis; a damaged model may ask for any extent.
+constexpr int64_t kLongestAxis = int64_t{1} << 26;
+
 constexpr int kPlainVariant = 0;
 constexpr int kSpatialVariant = 1;
 constexpr int kChannelVariant = 2;
@@ -271,6 +274,11 @@ std::vector<Offer> make_offers(const KernelCase& c, const Arrange& arrange) {
     return {Offer::no("gradients of " + std::string(name_of(c.inputs[0].desc.dtype)))};
   }
   const std::vector<Rearrangement> maps = arrange(Operands(c));
+  for (const Rearrangement& map : maps) {
+    for (const Rearrangement::Axis& axis : map.axes) {
+      if (axis.count > kLongestAxis) return {Offer::no("an axis is too long for a table")};
+    }
+  }
   std::vector<Offer> offers;
   offers.push_back({.possible = true, .cost_ns = copy_cost(c, maps), .variant = kPlainVariant});
   if (c.inputs[0].desc.dtype == DType::kFloat32) {
