@@ -7,20 +7,39 @@
 #endif
 
 namespace camlucida {
+namespace {
+
+void pause() {
+#if defined(__SSE2__)
+  _mm_pause();
+#endif
+}
+
+/// Returns once `value` is no longer `old`, with what the other thread wrote before changing it.
+void await_change(const std::atomic<uint32_t>& value, uint32_t old, int spins) {
+  for (int i = 0; i < spins; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    pause();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
+}  // namespace
 
 ThreadPool::ThreadPool(int threads) {
-  if (threads <= 0) threads = std::max(1u, std::thread::hardware_concurrency());
+  const int processors = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  if (threads <= 0) threads = processors;
+  // Spinning helps only while every thread has a processor of its own.
+  if (threads <= processors) spins_ = 1000;
   for (int worker = 1; worker < threads; ++worker) {
     workers_.emplace_back([this, worker] { work(worker); });
   }
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  wake_.notify_all();
+  stop_ = true;
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
@@ -37,36 +56,25 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t, int64_t, i
     if (count > 0) body(0, count, 0);
     return;
   }
-  {
-    const std::lock_guard lock(mutex_);
-    body_ = &body;
-    count_ = count;
-    pending_ = static_cast<int>(workers_.size());
-    ++generation_;
-  }
-  wake_.notify_all();
+  body_ = &body;
+  count_ = count;
+  pending_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
   share(0);
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, [this] { return pending_ == 0; });
+  while (const uint32_t left = pending_.load(std::memory_order_acquire)) {
+    await_change(pending_, left, spins_);
+  }
   body_ = nullptr;
 }
 
 void ThreadPool::work(int worker) {
   const FlushDenormals flush;
-  uint64_t seen = 0;
-  while (true) {
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_ || generation_ != seen; });
-      if (stop_) return;
-      seen = generation_;
-    }
+  for (uint32_t seen = 0;; ++seen) {
+    await_change(generation_, seen, spins_);
+    if (stop_) return;
     share(worker);
-    {
-      const std::lock_guard lock(mutex_);
-      --pending_;
-    }
-    done_.notify_one();
+    if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_one();
   }
 }
 

@@ -1,9 +1,8 @@
 #pragma once
 
-#include <condition_variable>
+#include <atomic>
 #include <cstdint>
 #include <functional>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -13,6 +12,7 @@ namespace camlucida {
 ///
 /// The split is static and kernels never split a sum, so results have the same bits for any thread
 /// count. Workers run with denormals flushed to zero, as does the calling thread inside `run`.
+/// Between runs workers look out for the next one for some 20 microseconds, then sleep.
 /// One `run` at a time: a pool belongs to one Session (or to Sessions that take turns).
 class ThreadPool {
  public:
@@ -34,14 +34,13 @@ class ThreadPool {
   void share(int worker);
 
   std::vector<std::thread> workers_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::condition_variable done_;
+  int spins_ = 0;  // looks at a variable before sleeping on it
+  // Written by run() before it raises generation_, read by workers after they see that.
   const std::function<void(int64_t, int64_t, int)>* body_ = nullptr;
   int64_t count_ = 0;
-  uint64_t generation_ = 0;
-  int pending_ = 0;
   bool stop_ = false;
+  std::atomic<uint32_t> generation_{0};  // number of runs begun
+  std::atomic<uint32_t> pending_{0};     // workers that have not finished this run
 };
 
 /// Flushes denormals to zero on this thread while alive, and restores the mode after.
