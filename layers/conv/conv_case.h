@@ -16,8 +16,9 @@ namespace camlucida {
 struct ConvCase {
   ConvGeometry geometry;
   bool adjoint = false;
-  const float* weight = nullptr;  ///< [out_channels, group_in, kernel...]
-  const float* bias = nullptr;    ///< null = none
+  const float* weight = nullptr;  ///< [out_channels, group_in, kernel...]; null = not constant
+  int bias_port = kNone;          ///< kNone = no bias, always so in backward
+  const float* bias = nullptr;    ///< null = none, or not constant
   FusedEpilogue epilogue;         ///< forward only
 
   /// Channels and extents of what is read and written.
@@ -31,8 +32,10 @@ struct ConvCase {
   }
   LineMap lines(size_t axis) const;  ///< what each output line along the axis reads
 
-  /// Throws nothing; nullopt with a `reason` if no float32 kernel with constant weights applies.
-  static std::optional<ConvCase> of(const KernelCase& c, std::string& reason);
+  /// nullopt with a `reason` if no float32 kernel applies, or none for constant weights unless
+  /// `any_weights`. A gradient to the weights is never computed by a kernel.
+  static std::optional<ConvCase> of(const KernelCase& c, std::string& reason,
+                                    bool any_weights = false);
 };
 
 /// Layouts of an Offer that reads its data in `in`, writes in `out` and adds in `out`.

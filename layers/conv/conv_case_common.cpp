@@ -4,7 +4,7 @@
 
 namespace camlucida {
 
-std::optional<ConvCase> ConvCase::of(const KernelCase& c, std::string& reason) {
+std::optional<ConvCase> ConvCase::of(const KernelCase& c, std::string& reason, bool any_weights) {
   const auto no = [&reason](const char* why) {
     reason = why;
     return std::nullopt;
@@ -15,7 +15,9 @@ std::optional<ConvCase> ConvCase::of(const KernelCase& c, std::string& reason) {
                   [](const Epilogue& epilogue) { return epilogue.operand == 2; });
   const bool has_bias = c.has(2) && !fused_port_2;
   if (!c.all_float32()) return no("not float32");
-  if (c.constant(1) == nullptr || (has_bias && c.constant(2) == nullptr)) {
+  const bool constant =
+      c.constant(1) != nullptr && (!has_bias || c.backward || c.constant(2) != nullptr);
+  if (!constant && !any_weights) {
     return no("weights are not constant");
   }
   ConvCase result;
@@ -27,13 +29,17 @@ std::optional<ConvCase> ConvCase::of(const KernelCase& c, std::string& reason) {
     result.geometry = conv_geometry(node.attributes.as<ConvAttributes>(), c.in(0), c.in(1));
   }
   result.adjoint = transpose != c.backward;
-  result.weight = c.constant(1)->floats();
+  if (c.constant(1) != nullptr) result.weight = c.constant(1)->floats();
   if (c.backward) {
     if (!node.epilogues.empty()) return no("fused operations have no joint gradient");
     if (c.wanted.empty() || !c.wanted[0] || !c.outputs[0].present) return no("no gradient wanted");
+    if (std::any_of(c.wanted.begin() + 1, c.wanted.end(), [](bool w) { return w; })) {
+      return no("gradient of the weights");
+    }
     return result;
   }
-  if (has_bias) result.bias = c.constant(2)->floats();
+  if (has_bias) result.bias_port = 2;
+  if (has_bias && c.constant(2) != nullptr) result.bias = c.constant(2)->floats();
   const std::optional<FusedEpilogue> epilogue = FusedEpilogue::of(c);
   if (!epilogue) return no("this order of fused operations");
   result.epilogue = *epilogue;
