@@ -38,12 +38,28 @@ void ExactRun::forward(const std::map<std::string, Tensor>& inputs) {
     }
     values_[at(id)] = given->second.to_doubles();
   }
+  for (const Node& node : graph_.nodes()) run_forward(node);
+}
+
+void ExactRun::forward_from(const std::string& name) {
+  const ValueId from = graph_.require(name);
+  std::vector<bool> changed(values_.size(), false);
+  changed[at(from)] = true;
+  const auto is_changed = [&](ValueId id) { return id != kNone && changed[at(id)]; };
   for (const Node& node : graph_.nodes()) {
-    RefContext context{node.attributes, {}, {}, {}, {}};
-    for (ValueId id : node.inputs) context.inputs.push_back(tensor(id, values_));
-    for (ValueId id : node.outputs) context.outputs.push_back(tensor(id, values_));
-    node.layer->forward(context);
+    if (std::none_of(node.inputs.begin(), node.inputs.end(), is_changed)) continue;
+    run_forward(node);
+    for (ValueId id : node.outputs) {
+      if (id != kNone) changed[at(id)] = true;
+    }
   }
+}
+
+void ExactRun::run_forward(const Node& node) {
+  RefContext context{node.attributes, {}, {}, {}, {}};
+  for (ValueId id : node.inputs) context.inputs.push_back(tensor(id, values_));
+  for (ValueId id : node.outputs) context.outputs.push_back(tensor(id, values_));
+  node.layer->forward(context);
 }
 
 const std::vector<double>& ExactRun::value(const std::string& name) const {

@@ -18,6 +18,8 @@ class ExactRun {
   explicit ExactRun(const Graph& bound);
 
   void forward(const std::map<std::string, Tensor>& inputs);
+  /// Recomputes what depends on value `name`, after something has been written into it.
+  void forward_from(const std::string& name);
   const std::vector<double>& value(const std::string& name) const;
   std::vector<double>& value(const std::string& name);
 
@@ -31,6 +33,7 @@ class ExactRun {
   const std::vector<double>& gradient(const std::string& name) const;
 
  private:
+  void run_forward(const Node& node);
   RefTensor tensor(ValueId id, std::vector<std::vector<double>>& store);
   void run_backward(const Node& node, const std::vector<bool>& cut, const std::string& rule);
 
