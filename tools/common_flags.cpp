@@ -1,0 +1,167 @@
+#include "tools/common_flags.h"
+
+#include <charconv>
+
+#include "tools/messages.h"
+
+namespace camlucida::cli {
+namespace {
+
+/// A positive number of pixels; false if `text` is none.
+bool parse_extent(const std::string& text, int& value) {
+  const char* end = text.data() + text.size();
+  const auto [last, error] = std::from_chars(text.data(), end, value);
+  return error == std::errc() && last == end && value > 0;
+}
+
+ChannelOrder parse_channels(const std::string& text) {
+  if (text == "rgb") return ChannelOrder::kRgb;
+  if (text == "bgr") return ChannelOrder::kBgr;
+  return ChannelOrder::kGray;
+}
+
+/// `recipe` with what the flags say put over it.
+Preprocessing changed(Preprocessing recipe, const ModelFlags& flags) {
+  if (!flags.size.empty()) {
+    if (flags.size == "none") {
+      recipe.resize = ResizeOp::kKeep;
+    } else {
+      const Size size = parse_size(flags.size, "--size");
+      recipe.resize = size.square ? ResizeOp::kShortSide : ResizeOp::kExact;
+      recipe.short_side = size.height;
+      recipe.resize_height = size.height;
+      recipe.resize_width = size.width;
+      // Scaled to an exact size there is nothing left to cut off, unless somebody says so.
+      if (!size.square) recipe.crop_height = recipe.crop_width = 0;
+    }
+  }
+  if (!flags.crop.empty()) {
+    const Size crop = flags.crop == "none" ? Size{} : parse_size(flags.crop, "--crop");
+    recipe.crop_height = crop.height;
+    recipe.crop_width = crop.width;
+  }
+  if (!flags.channels.empty()) {
+    recipe.channel_order = parse_channels(flags.channels);
+    const auto fit = [&](std::vector<double>& values) {
+      if (recipe.channels() == 1 && values.size() == 3) {
+        values = {(values[0] + values[1] + values[2]) / 3};
+      }
+    };
+    fit(recipe.mean);
+    fit(recipe.std);
+  }
+  if (!flags.mean.empty()) recipe.mean = flags.mean;
+  if (!flags.std.empty()) recipe.std = flags.std;
+  if (flags.scale) recipe.scale = *flags.scale;
+  recipe.check();
+  return recipe;
+}
+
+}  // namespace
+
+bool ModelFlags::change_recipe() const {
+  return !size.empty() || !crop.empty() || !channels.empty() || !mean.empty() || !std.empty() ||
+         scale.has_value();
+}
+
+void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind) {
+  const char* model_name = kind == ModelArgument::kPositional ? "-m,--model,MODEL" : "-m,--model";
+  command.add_option(model_name, flags.model, "Model file (.onnx)")->required()->type_name("FILE");
+  const std::string preprocessing = "Preprocessing";
+  const auto add = [&](const char* name, auto& value, const char* help) {
+    return command.add_option(name, value, help)->group(preprocessing);
+  };
+  add("--preprocess", flags.manifest, "Manifest to use instead of manifest.json beside the model")
+      ->type_name("FILE");
+  add("--size", flags.size, "Scale the shorter side to N, or to HxW exactly, or none")
+      ->type_name("N|HxW");
+  add("--crop", flags.crop, "Then cut N x N (or HxW) out of the centre, or none")
+      ->type_name("N|HxW");
+  add("--mean", flags.mean, "Mean per channel, in the network's channel order")
+      ->delimiter(',')
+      ->type_name("M,...");
+  add("--std", flags.std, "Deviation per channel: y = (byte * scale - mean) / std")
+      ->delimiter(',')
+      ->type_name("S,...");
+  add("--scale", flags.scale, "Factor on the bytes, for instance 0.00392156862745098 (1/255)")
+      ->type_name("F");
+  add("--channels", flags.channels, "rgb, bgr or gray")
+      ->check(CLI::IsMember({"rgb", "bgr", "gray"}))
+      ->type_name("ORDER");
+  command.add_option("--labels", flags.labels, "Class names, one per line")->type_name("FILE");
+  command.add_option("--output", flags.output, "Model output that holds the scores")
+      ->type_name("NAME");
+  command.add_option("--device", flags.device, "cpu, cuda or cuda:N [cpu]")->type_name("DEVICE");
+  command
+      .add_option("--threads", flags.threads,
+                  "Threads, 0 = all cores [0]; results do not depend on it")
+      ->check(CLI::Range(0, 1024))
+      ->type_name("N");
+}
+
+void add_output_flags(CLI::App& command, OutputFlags& flags) {
+  command.add_flag("--json", flags.json, "Machine-readable output on standard output");
+  command.add_flag("-q,--quiet", flags.quiet, "Print nothing but errors");
+}
+
+void add_input_arguments(CLI::App& command, std::vector<std::string>& inputs, bool required) {
+  CLI::Option* option =
+      command.add_option("INPUT,-i,--image", inputs,
+                         "Picture (.jpg .png .bmp), folder, 'glob', .txt list, or .npy tensor "
+                         "(float32 NCHW, already preprocessed)");
+  option->type_name("");
+  option->required(required);
+}
+
+Device parse_device(const std::string& text) {
+  if (text == "cpu") return Device::kCpu;
+  const bool numbered = text.rfind("cuda:", 0) == 0 && text.size() > 5 &&
+                        text.find_first_not_of("0123456789", 5) == std::string::npos;
+  if (text == "cuda" || numbered) {
+    throw Error(ErrorKind::kUsage, "--device " + text + ": this build has no CUDA support",
+                "use --device cpu");
+  }
+  throw Error(ErrorKind::kUsage, "--device " + text + ": there is no such device",
+              "use cpu, cuda or cuda:N");
+}
+
+Size parse_size(const std::string& text, const std::string& flag) {
+  Size size;
+  const size_t times = text.find('x');
+  const bool valid = times == std::string::npos
+                         ? parse_extent(text, size.height)
+                         : parse_extent(text.substr(0, times), size.height) &&
+                               parse_extent(text.substr(times + 1), size.width);
+  if (!valid) {
+    throw Error(ErrorKind::kUsage, flag + " " + text + " is not a size",
+                "give a number of pixels, HEIGHTxWIDTH or none");
+  }
+  size.square = times == std::string::npos;
+  if (size.square) size.width = size.height;
+  return size;
+}
+
+Model load_model(const ModelFlags& flags, const OutputFlags& output) {
+  ModelOptions options;
+  options.manifest = flags.manifest;
+  options.labels = flags.labels;
+  options.output = flags.output;
+  options.threads = flags.threads;
+  options.device = parse_device(flags.device);
+  if (flags.change_recipe()) {
+    // The flags change single fields of a recipe that is known only once the model is.
+    const Preprocessing base = Model::load(flags.model, options).preprocessing();
+    options.preprocessing = changed(base, flags);
+  }
+  Model model = Model::load(flags.model, options);
+  if (!output.quiet && model.preprocessing_source() == "ImageNet") {
+    const Preprocessing& recipe = model.preprocessing();
+    report_notice("no manifest and no preprocessing flags: assuming the usual ImageNet recipe (" +
+                  std::to_string(recipe.crop_height) + " x " + std::to_string(recipe.crop_width) +
+                  (recipe.channels() == 1 ? " gray" : " RGB") +
+                  ", ImageNet mean and deviation); see --preprocess, --size, --mean");
+  }
+  return model;
+}
+
+}  // namespace camlucida::cli

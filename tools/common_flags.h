@@ -1,0 +1,56 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "explain/model.h"
+
+/// Flags that several sub-commands share.
+namespace camlucida::cli {
+
+/// Which model, and how its inputs and outputs are to be understood.
+struct ModelFlags {
+  std::string model;
+  std::string manifest;  ///< --preprocess
+  std::string size, crop, channels;
+  std::vector<double> mean, std;
+  std::optional<double> scale;
+  std::string labels;
+  std::string output;
+  std::string device = "cpu";
+  int threads = 0;  ///< 0 = all cores
+
+  bool change_recipe() const;  ///< any of size ... scale was given
+};
+
+/// How the program talks.
+struct OutputFlags {
+  bool json = false;
+  bool quiet = false;
+};
+
+enum class ModelArgument { kOption, kPositional };
+
+void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind);
+/// --json and --quiet.
+void add_output_flags(CLI::App& command, OutputFlags& flags);
+/// INPUT...
+void add_input_arguments(CLI::App& command, std::vector<std::string>& inputs, bool required);
+
+/// kCpu, or Error(kUsage) if this build cannot use the device.
+Device parse_device(const std::string& text);
+/// Height and width of "224" or "224x200" (height first); Error(kUsage) naming `flag`.
+struct Size {
+  int height = 0;
+  int width = 0;
+  bool square = false;  ///< one number was given
+};
+Size parse_size(const std::string& text, const std::string& flag);
+
+/// The model with its flags applied. Prints a notice if the preprocessing is only assumed, unless
+/// `output.quiet`. Throws what Model::load throws, Error(kUsage) for flags that make no sense.
+Model load_model(const ModelFlags& flags, const OutputFlags& output);
+
+}  // namespace camlucida::cli

@@ -1,0 +1,275 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include "engine/fs.h"
+#include "explain/colormap.h"
+#include "tools/common_flags.h"
+#include "tools/explain_request.h"
+#include "tools/inputs.h"
+#include "tools/output_files.h"
+#include "tools/program.h"
+#include "tools/progress.h"
+#include "tools/report.h"
+#include "tools/table.h"
+
+namespace camlucida::cli {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  camlucida explain -m resnet50.onnx cat.jpg                     # best class, Grad-CAM
+  camlucida explain -m resnet50.onnx cat.jpg -c top3 -o maps/    # the three best classes
+  camlucida explain -m resnet50.onnx cat.jpg -c "tabby cat" --method gradcam,layercam
+  camlucida explain -m resnet50.onnx photos/ --method all-gradient -o maps/ --resume
+  camlucida explain -m resnet50.onnx cat.jpg -t layer3           # `inspect --layers` lists them
+
+Files in DIR for cat.jpg, Grad-CAM, class 281 (choose with --format):
+  cat.gradcam.c281.png      the map over the picture (png)
+  cat.gradcam.c281.raw.npy  float32 [h, w] at layer resolution, signed, not scaled (raw)
+  cat.gradcam.c281.map.npy  float32 [H, W] at network-input resolution, 0 to 1 (map)
+  cat.json                  predictions, statistics, status, parameters; written last (json)
+Inputs of one run with the same stem keep their extension (cat.jpg.*, cat.png.*), or get the name of
+their folder in front (siamese__cat.*). With --json the content of each JSON file is printed too,
+one line per input. A map whose status is not ok comes with one sentence of advice.)";
+
+struct Flags {
+  ModelFlags model;
+  OutputFlags output;
+  RequestFlags request;
+  std::vector<std::string> inputs;
+  std::string folder = ".";
+  std::string formats = "png,raw,map,json";
+  std::string colormap = "jet";
+  double alpha = 0.5;
+  bool strict = false, force = false, resume = false, progress = false;
+};
+
+double milliseconds_since(std::chrono::steady_clock::time_point start) {
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+  return took.count();
+}
+
+FileOptions file_options(const Flags& flags, Normalisation normalisation) {
+  FileOptions options;
+  options.folder = flags.folder;
+  options.normalisation = normalisation;
+  options.colormap = colormap_of(flags.colormap);
+  options.alpha = flags.alpha;
+  options.overlay = options.raw = options.map = options.json = false;
+  for (const std::string& format : split_list(flags.formats)) {
+    if (format == "png") {
+      options.overlay = true;
+    } else if (format == "raw") {
+      options.raw = true;
+    } else if (format == "map") {
+      options.map = true;
+    } else if (format == "json") {
+      options.json = true;
+    } else {
+      throw Error(ErrorKind::kUsage, "--format " + format + " does not exist",
+                  "choose from png, raw, map, json");
+    }
+  }
+  return options;
+}
+
+/// Everything a run over many inputs shares, and what it has come to so far.
+class ExplainRun {
+ public:
+  explicit ExplainRun(const Flags& flags)
+      : flags_(flags),
+        start_(std::chrono::steady_clock::now()),
+        model_(load_model(flags.model, flags.output)),
+        load_ms_(milliseconds_since(start_)),
+        sha256_(sha256_file(model_.path())),
+        request_(flags.request, model_, flags.output),
+        files_(file_options(flags, request_.normalisation())) {}
+
+  int run() {
+    const std::vector<Input> inputs = find_inputs(flags_.inputs);
+    prepare_folder(files_.folder);
+    if (!flags_.force && !flags_.resume) check_free(inputs);
+    Failures failures;
+    Progress progress(inputs.size(), flags_.progress, flags_.output.quiet);
+    catch_interrupts();
+    for (size_t i = 0; i < inputs.size() && !interrupted(); ++i) {
+      progress.show(i, inputs[i].path.string());
+      try {
+        explain(inputs[i], progress, failures);
+      } catch (const Error& error) {
+        progress.clear();
+        if (error.kind() == ErrorKind::kUsage) throw;  // it is the same for every input
+        failures.add(error, inputs[i].path.string());
+        if (flags_.output.json) print_json(failure_json(error, inputs[i]));
+      }
+    }
+    progress.clear();
+    return finish(failures, done_, skipped_, inputs.size(), "explained", flags_.output);
+  }
+
+ private:
+  void check_free(const std::vector<Input>& inputs) const {
+    for (const Input& input : inputs) FileWriter(files_, input).check_free({}, false, false);
+  }
+
+  /// What makes two runs on one input the same, as it stands in the JSON.
+  Json identity(const Input& input, const LoadedInput& loaded) const {
+    Json json;
+    json["model"] = model_json(model_, sha256_);
+    json["input"] = {{"path", input.path.string()},
+                     {"sha256", loaded.sha256},
+                     {"width", loaded.width},
+                     {"height", loaded.height}};
+    if (loaded.is_tensor()) {
+      json["input"]["tensor"] = true;
+      json["preprocess"] = {{"applied", false}};
+    } else {
+      json["preprocess"] = to_json(model_.preprocessing());
+      json["preprocess"]["source"] = model_.preprocessing_source();
+    }
+    json["request"] = request_.to_json();
+    json["request"]["format"] = flags_.formats;
+    json["request"]["colormap"] = flags_.colormap;
+    json["request"]["alpha"] = flags_.alpha;
+    return json;
+  }
+
+  void explain(const Input& input, Progress& progress, Failures& failures) {
+    const LoadedInput loaded = load_input(input, model_);
+    const Json same = identity(input, loaded);
+    if (flags_.resume && is_complete(files_, input, same)) {
+      ++skipped_;
+      return;
+    }
+    const Answer answer = request_.run(model_, loaded);
+    const std::vector<Explanation>& explanations = answer.explanations;
+    FileWriter writer(files_, input);
+    writer.check_free(explanations, loaded.is_tensor(), flags_.force || flags_.resume);
+
+    Json json = {{"schema", 1}, {"engine", engine_json(model_)}};
+    json["model"] = same["model"];
+    json["input"] = same["input"];
+    json["preprocess"] = same["preprocess"];
+    json["prediction"] = to_json(answer.prediction);
+    json["explanations"] = Json::array();
+    for (const Explanation& explanation : explanations) {
+      json["explanations"].push_back(to_json(explanation));
+    }
+    const auto start = std::chrono::steady_clock::now();
+    writer.write_maps(explanations, loaded.is_tensor(), json);
+    json["request"] = same["request"];
+    json["timing_ms"] = {{"load", load_ms_},
+                         {"preprocess", answer.timing.preprocess},
+                         {"plan", answer.timing.plan},
+                         {"forward", answer.timing.forward},
+                         {"backward", answer.timing.backward},
+                         {"explain", answer.timing.explain},
+                         {"write", milliseconds_since(start)}};
+    writer.write_json(json);
+    ++done_;
+    progress.clear();
+    report(input, loaded, answer, writer, json);
+    if (flags_.strict) check_meaning(input, explanations, failures);
+  }
+
+  void report(const Input& input, const LoadedInput& loaded, const Answer& answer,
+              const FileWriter& writer, const Json& json) const {
+    if (flags_.output.json) {
+      print_json(json);
+    } else if (!flags_.output.quiet) {
+      print_answer(input, loaded, answer, writer);
+    }
+  }
+
+  void print_answer(const Input& input, const LoadedInput& loaded, const Answer& answer,
+                    const FileWriter& writer) const {
+    fmt::print("{}  {} x {}{}\n", input.path.string(), loaded.width, loaded.height,
+               loaded.is_tensor() ? ", a tensor: no preprocessing, no overlay" : "");
+    if (!model_.score_reason().empty()) fmt::print("  {}\n", model_.score_reason());
+    print_ranking(answer.prediction);
+    const Explanation& first = answer.explanations[0];
+    if (!first.layer.empty()) {
+      fmt::print("  layer {} {}: {}\n", first.layer, first.layer_shape.to_string(),
+                 first.layer_reason);
+    }
+    Table table({{"method"}, {"class", Table::Align::kRight}, {"label"}, {"status"}, {""}});
+    for (const Explanation& explanation : answer.explanations) {
+      table.add({explanation.method, std::to_string(explanation.target.index),
+                 shortened(explanation.target.label, 24), name_of(explanation.status),
+                 explanation.advice});
+    }
+    table.print(2);
+    fmt::print("  written to {}:\n", files_.folder.string());
+    for (const std::string& name : writer.written()) fmt::print("    {}\n", name);
+  }
+
+  /// --strict: the maps are written all the same, but the run fails.
+  void check_meaning(const Input& input, const std::vector<Explanation>& explanations,
+                     Failures& failures) const {
+    for (const Explanation& explanation : explanations) {
+      // A map that ignores the class still shows something.
+      if (explanation.status == Status::kOk || explanation.status == Status::kClassAgnostic) {
+        continue;
+      }
+      failures.add(Error(ErrorKind::kMeaningless,
+                         fmt::format("{}: the {} map of class {} is not meaningful ({})",
+                                     input.path.string(), explanation.method,
+                                     explanation.target.index, name_of(explanation.status)),
+                         explanation.advice),
+                   input.path.string());
+      return;
+    }
+  }
+
+  const Flags& flags_;
+  std::chrono::steady_clock::time_point start_;
+  Model model_;
+  double load_ms_;
+  std::string sha256_;
+  ExplainRequest request_;
+  FileOptions files_;
+  size_t done_ = 0;
+  size_t skipped_ = 0;
+};
+
+}  // namespace
+
+void add_explain(Program& program) {
+  const auto flags = std::make_shared<Flags>();
+  CLI::App& command =
+      program.add("explain", "Best classes of pictures and maps of what speaks for them", kExamples,
+                  [flags] { return ExplainRun(*flags).run(); });
+  add_input_arguments(command, flags->inputs, true);
+  add_model_flags(command, flags->model, ModelArgument::kOption);
+  add_request_flags(command, flags->request);
+  const std::string files = "Files";
+  command.add_option("-o,--output-dir", flags->folder, "Folder for the files, made if missing [.]")
+      ->type_name("DIR")
+      ->group(files);
+  command.add_option("--format", flags->formats, "Which files [png,raw,map,json]")
+      ->type_name("F,...")
+      ->group(files);
+  command
+      .add_option(
+          "--colormap", flags->colormap,
+          fmt::format("Colours of the overlay [jet]: {}", fmt::join(colormap_names(), ", ")))
+      ->type_name("NAME")
+      ->group(files);
+  command
+      .add_option("--alpha", flags->alpha, "Weight of the colours, the picture has the rest [0.5]")
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("0..1")
+      ->group(files);
+  command.add_flag("--force", flags->force, "Replace files of an earlier run")->group(files);
+  command
+      .add_flag("--resume", flags->resume,
+                "Skip inputs whose JSON is complete and of the same model and request")
+      ->group(files);
+  command.add_flag("--strict", flags->strict, "Exit with 5 if a map is not meaningful");
+  command.add_flag("--progress", flags->progress, "Show progress even without a terminal");
+  add_output_flags(command, flags->output);
+}
+
+}  // namespace camlucida::cli

@@ -1,0 +1,247 @@
+#include "tools/explain_request.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "tools/messages.h"
+
+namespace camlucida::cli {
+namespace {
+
+std::string join(const std::vector<std::string>& parts) {
+  std::string text;
+  for (const std::string& part : parts) text += (text.empty() ? "" : ",") + part;
+  return text;
+}
+
+/// All parts of all lists.
+std::vector<std::string> split_all(const std::vector<std::string>& lists) {
+  std::vector<std::string> parts;
+  for (const std::string& list : lists) {
+    for (std::string& part : split_list(list)) parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+/// "all_gradient", "All-Gradient" → "allgradient"; method names are compared like this everywhere.
+std::string folded(const std::string& name) {
+  std::string text;
+  for (char c : name) {
+    if (c != '-' && c != '_')
+      text += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  return text;
+}
+
+bool is_top(const std::string& text) {
+  if (text == "topk") return true;
+  return text.size() > 3 && text.size() <= 9 && text.rfind("top", 0) == 0 && text[3] != '0' &&
+         text.find_first_not_of("0123456789", 3) == std::string::npos;
+}
+
+Subject subject_of(const Model& model, const std::string& layer,
+                   const std::map<std::string, std::string>& settings) {
+  Subject subject;
+  subject.graph = &model.bound();
+  subject.input = model.input_name();
+  subject.score = model.score_name();
+  subject.layer = layer;
+  subject.settings = settings;
+  return subject;
+}
+
+}  // namespace
+
+std::vector<std::string> split_list(const std::string& list) {
+  std::vector<std::string> parts;
+  std::istringstream stream(list);
+  for (std::string part; std::getline(stream, part, ',');) {
+    if (!part.empty()) parts.push_back(part);
+  }
+  return parts;
+}
+
+void add_request_flags(CLI::App& command, RequestFlags& flags) {
+  const std::string group = "What to explain";
+  const auto add = [&](const char* name, auto& value, const char* help) {
+    return command.add_option(name, value, help)->group(group);
+  };
+  const auto many = [](CLI::Option* option) {
+    option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  };
+  many(add("--method", flags.methods,
+           "Methods [gradcam]; all-gradient or all = every one that fits the network; "
+           "see `camlucida methods`")
+           ->type_name("NAME,..."));
+  many(add("-t,--target-layer", flags.layers,
+           "Layer: value, node or module name [chosen, with the reason printed]; "
+           "several = mean of their maps")
+           ->type_name("NAME,..."));
+  many(add("-c,--class", flags.classes,
+           "Class index, label, topN (ranks 1 to N) or topk (ranks 1 to K) [top1]")
+           ->type_name("CLASS,..."));
+  add("-k,--topk", flags.k, "Classes in the prediction table, and K of topk [5]")
+      ->check(CLI::Range(1, 1000000))
+      ->type_name("K");
+  add("--normalise", flags.normalise,
+      "Map: minmax (ReLU, 0 to 1), maxonly (divide by the largest magnitude), none (as the raw "
+      "map)")
+      ->check(CLI::IsMember({"minmax", "maxonly", "none"}))
+      ->type_name("HOW");
+  many(add("--set", flags.settings, "Parameter of a method, METHOD.KEY=VALUE; repeatable")
+           ->type_name("KEY=VALUE"));
+  add("--seed", flags.seed, "Seed of methods that draw random numbers [0]")->type_name("N");
+}
+
+ExplainRequest::ExplainRequest(const RequestFlags& flags, const Model& model,
+                               const OutputFlags& output)
+    : flags_(flags) {
+  options_.normalisation = flags.normalise == "none"      ? Normalisation::kRaw
+                           : flags.normalise == "maxonly" ? Normalisation::kMaxOnly
+                                                          : Normalisation::kMinMax;
+  options_.target.k = flags.k;
+  options_.layer = join(split_all(flags.layers));
+  for (const std::string& layer : split_all(flags.layers)) model.bound().require(layer);
+  read_settings();
+  choose_methods(model, output);
+  choose_classes(model);
+}
+
+void ExplainRequest::read_settings() {
+  for (const std::string& setting : flags_.settings) {
+    const size_t equals = setting.find('=');
+    const size_t dot = setting.find('.');
+    if (equals == std::string::npos || dot == std::string::npos || dot > equals) {
+      throw Error(ErrorKind::kUsage, "--set " + setting + " is not of the form METHOD.KEY=VALUE",
+                  "for instance --set scorecam.score=probability");
+    }
+    const std::string method = ExplainerRegistry::instance().require(setting.substr(0, dot)).name;
+    options_.settings[method + setting.substr(dot, equals - dot)] = setting.substr(equals + 1);
+  }
+  if (flags_.seed != 0) options_.settings["seed"] = std::to_string(flags_.seed);
+}
+
+void ExplainRequest::choose_methods(const Model& model, const OutputFlags& output) {
+  const ExplainerRegistry& registry = ExplainerRegistry::instance();
+  const std::vector<std::string> layers = split_list(options_.layer);
+  const std::string layer =
+      model.bound()
+          .value(layers.empty() ? model.default_layer().value : model.bound().require(layers[0]))
+          .name;
+  const Subject subject = subject_of(model, layer, options_.settings);
+  std::set<std::string> chosen;
+  std::map<std::string, std::vector<std::string>> by_needs;
+  const auto take = [&](const ExplainerDef& method) {
+    const Needs needs = method.needs(subject);
+    if (!chosen.insert(method.name).second) return;
+    methods_.push_back(method.name);
+    const std::string rule = needs.gradient_to.empty() ? "" : needs.rule;
+    by_needs[rule + "|" + needs.replay_from + "|" + std::to_string(needs.replay_batch)].push_back(
+        method.name);
+  };
+  for (const std::string& name : split_all(flags_.methods)) {
+    const bool all = folded(name) == "all";
+    if (!all && folded(name) != "allgradient") {
+      take(registry.require(name));
+      continue;
+    }
+    for (const auto& method : registry.all()) {
+      if (!all && !method->uses_gradient) continue;
+      try {
+        take(*method);
+      } catch (const Error& error) {
+        if (!output.quiet) report_notice(method->name + " is left out: " + error.message());
+      }
+    }
+  }
+  if (methods_.empty()) {
+    throw Error(ErrorKind::kUsage, "no method was given",
+                "`camlucida methods` lists what this build can do");
+  }
+  for (const auto& [key, names] : by_needs) groups_.push_back(join(names));
+}
+
+void ExplainRequest::choose_classes(const Model& model) {
+  options_.target.classes.clear();
+  const auto check = [&](const std::string& text) {
+    if (!is_top(text)) model.class_index(text);
+    options_.target.classes.push_back(text);
+  };
+  for (const std::string& text : flags_.classes) {
+    // Labels may hold commas ("tench, Tinca tinca"), so the whole text is tried first.
+    const std::vector<std::string> parts = split_list(text);
+    if (parts.size() > 1) {
+      try {
+        check(text);
+        continue;
+      } catch (const Error&) {
+      }
+    }
+    for (const std::string& part : parts) check(part);
+  }
+}
+
+Answer ExplainRequest::run(const Model& model, const LoadedInput& input) const {
+  Answer all;
+  std::map<std::string, std::vector<Explanation>> by_method;
+  for (const std::string& group : groups_) {
+    ExplainOptions options = options_;
+    options.method = group;
+    Answer answer = input.is_tensor() ? model.explain(input.tensor(), options)
+                                      : model.explain(input.image(), options);
+    all.prediction = std::move(answer.prediction);
+    all.timing.preprocess += answer.timing.preprocess;
+    all.timing.plan += answer.timing.plan;
+    all.timing.forward += answer.timing.forward;
+    all.timing.backward += answer.timing.backward;
+    all.timing.explain += answer.timing.explain;
+    for (Explanation& explanation : answer.explanations) {
+      by_method[explanation.method].push_back(std::move(explanation));
+    }
+  }
+  for (const std::string& method : methods_) {
+    // "-c top1,281" may name one class twice.
+    std::set<int64_t> seen;
+    for (Explanation& explanation : by_method[method]) {
+      if (seen.insert(explanation.target.index).second) {
+        all.explanations.push_back(std::move(explanation));
+      }
+    }
+  }
+  check_settings(all.explanations);
+  return all;
+}
+
+/// A setting that no method used is a typing error, not something to pass over.
+void ExplainRequest::check_settings(const std::vector<Explanation>& explanations) const {
+  for (const auto& [key, value] : options_.settings) {
+    const size_t dot = key.find('.');
+    if (dot == std::string::npos) continue;
+    const std::string method = key.substr(0, dot);
+    const std::string parameter = key.substr(dot + 1);
+    for (const Explanation& explanation : explanations) {
+      if (explanation.method != method || explanation.parameters.count(parameter) > 0) continue;
+      std::string known;
+      for (const auto& [name, unused] : explanation.parameters) {
+        known += (known.empty() ? "" : ", ") + name;
+      }
+      throw Error(ErrorKind::kUsage, "method " + method + " has no parameter '" + parameter + "'",
+                  known.empty() ? "it has none" : "it has " + known);
+    }
+  }
+}
+
+Json ExplainRequest::to_json() const {
+  Json json;
+  json["methods"] = methods_;
+  json["layer"] = options_.layer;
+  json["classes"] = options_.target.classes;
+  json["k"] = options_.target.k;
+  json["normalise"] = flags_.normalise;
+  json["settings"] = options_.settings;
+  return json;
+}
+
+}  // namespace camlucida::cli

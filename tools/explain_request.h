@@ -1,0 +1,54 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "tools/common_flags.h"
+#include "tools/inputs.h"
+#include "tools/json_output.h"
+
+/// What is asked of `explain`: methods, layers, classes, settings.
+namespace camlucida::cli {
+
+struct RequestFlags {
+  std::vector<std::string> methods = {"gradcam"};
+  std::vector<std::string> layers;
+  std::vector<std::string> classes = {"top1"};
+  std::vector<std::string> settings;  ///< "key=value"
+  std::string normalise = "minmax";
+  int k = 5;
+  uint64_t seed = 0;
+};
+
+void add_request_flags(CLI::App& command, RequestFlags& flags);
+
+/// "a,b" → a, b; empty parts are dropped.
+std::vector<std::string> split_list(const std::string& list);
+
+/// A request checked against a model, before the first input is read.
+class ExplainRequest {
+ public:
+  /// Resolves `all` and `all-gradient` to the methods that fit (a notice names the others). Throws
+  /// Error(kUsage) for a method, layer, class or setting that does not exist.
+  ExplainRequest(const RequestFlags& flags, const Model& model, const OutputFlags& output);
+
+  /// The answer with all explanations. Methods that can share a pass do.
+  Answer run(const Model& model, const LoadedInput& input) const;
+
+  Normalisation normalisation() const { return options_.normalisation; }
+  Json to_json() const;
+
+ private:
+  void choose_methods(const Model& model, const OutputFlags& output);
+  void choose_classes(const Model& model);
+  void read_settings();
+  void check_settings(const std::vector<Explanation>& explanations) const;
+
+  RequestFlags flags_;
+  ExplainOptions options_;           // but for the methods
+  std::vector<std::string> groups_;  // comma lists of methods that run together
+  std::vector<std::string> methods_;
+};
+
+}  // namespace camlucida::cli

@@ -1,0 +1,149 @@
+#include "tools/output_files.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "engine/fs.h"
+#include "engine/npy.h"
+#include "explain/render.h"
+
+namespace camlucida::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMaxJsonBytes = uint64_t{1} << 28;
+
+RenderOptions render_options(const FileOptions& files, const Tensor& map) {
+  RenderOptions options;
+  options.colormap = files.colormap;
+  options.alpha = files.alpha;
+  if (is_diverging(files.colormap)) return with_symmetric_limits(map, options);
+  if (files.normalisation == Normalisation::kRaw) {
+    const double peak = statistics_of(map).max;
+    options.high = peak > 0 ? peak : 1.0;
+  }
+  return options;
+}
+
+}  // namespace
+
+void prepare_folder(const fs::path& folder) {
+  std::error_code code;
+  fs::create_directories(folder, code);
+  if (!fs::is_directory(folder)) {
+    throw Error(ErrorKind::kResource,
+                "cannot make the output folder '" + folder.string() + "'" +
+                    (code ? ": " + code.message() : ": a file has that name"),
+                "choose another with -o");
+  }
+  if (access(folder.c_str(), W_OK | X_OK) != 0) {
+    throw Error(ErrorKind::kResource, "the output folder '" + folder.string() + "' is not writable",
+                "choose another with -o");
+  }
+}
+
+fs::path json_path(const FileOptions& options, const Input& input) {
+  return options.folder / (input.name + ".json");
+}
+
+bool is_complete(const FileOptions& options, const Input& input, const Json& current) {
+  const fs::path path = json_path(options, input);
+  std::error_code code;
+  if (!fs::is_regular_file(path, code)) return false;
+  const std::vector<uint8_t> bytes = read_file(path, kMaxJsonBytes, "JSON of an earlier run");
+  const Json stored = Json::parse(bytes.begin(), bytes.end(), nullptr, false);
+  if (!stored.is_object() || !stored.contains("explanations")) return false;
+  for (const auto& [key, value] : current.items()) {
+    if (!stored.contains(key) || to_text(stored[key]) != to_text(value)) return false;
+  }
+  for (const Json& explanation : stored["explanations"]) {
+    if (!explanation.is_object() || !explanation.contains("files")) return false;
+    for (const auto& [kind, name] : explanation["files"].items()) {
+      if (!name.is_string() || !fs::exists(options.folder / name.get<std::string>(), code)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+FileWriter::FileWriter(const FileOptions& options, const Input& input)
+    : options_(options), name_(input.name) {}
+
+FileWriter::Names FileWriter::names_of(const Explanation& explanation, bool tensor) const {
+  const std::string base =
+      name_ + "." + explanation.method + ".c" + std::to_string(explanation.target.index);
+  Names names;
+  if (options_.overlay && !tensor) names.overlay = base + ".png";
+  if (options_.raw) names.raw = base + ".raw.npy";
+  if (options_.map) names.map = base + ".map.npy";
+  return names;
+}
+
+void FileWriter::check_free(const std::vector<Explanation>& explanations, bool tensor,
+                            bool force) const {
+  if (force) return;
+  std::vector<std::string> names;
+  if (options_.json) names.push_back(name_ + ".json");
+  for (const Explanation& explanation : explanations) {
+    const Names files = names_of(explanation, tensor);
+    names.insert(names.end(), {files.overlay, files.raw, files.map});
+  }
+  for (const std::string& name : names) {
+    if (!name.empty() && fs::exists(options_.folder / name)) {
+      throw Error(ErrorKind::kUsage, "'" + (options_.folder / name).string() + "' exists already",
+                  "use --force to replace it, --resume to go on, or another -o DIR");
+    }
+  }
+}
+
+/// Removes what was written so far if `write` throws.
+template <class Write>
+void FileWriter::guarded(const Write& write) {
+  try {
+    write();
+  } catch (...) {
+    std::error_code code;
+    for (const std::string& name : written_) fs::remove(options_.folder / name, code);
+    written_.clear();
+    throw;
+  }
+}
+
+void FileWriter::write_maps(const std::vector<Explanation>& explanations, bool tensor, Json& json) {
+  std::error_code code;
+  fs::remove(options_.folder / (name_ + ".json"), code);
+  guarded([&] {
+    for (size_t i = 0; i < explanations.size(); ++i) {
+      const Explanation& explanation = explanations[i];
+      const Names names = names_of(explanation, tensor);
+      Json files = Json::object();
+      const auto add = [&](const char* kind, const std::string& name, const auto& write) {
+        if (name.empty()) return;
+        write(options_.folder / name);
+        written_.push_back(name);
+        files[kind] = name;
+      };
+      add("overlay", names.overlay, [&](const fs::path& path) {
+        render_overlay(*explanation.picture, explanation.map, explanation.placement,
+                       render_options(options_, explanation.map))
+            .save_png(path);
+      });
+      add("raw", names.raw, [&](const fs::path& path) { write_npy(path, explanation.raw); });
+      add("map", names.map, [&](const fs::path& path) { write_npy(path, explanation.map); });
+      json["explanations"][i]["files"] = files;
+    }
+  });
+}
+
+void FileWriter::write_json(const Json& json) {
+  if (!options_.json) return;
+  guarded([&] {
+    write_file_atomic(options_.folder / (name_ + ".json"), to_text(json, 2) + "\n");
+    written_.push_back(name_ + ".json");
+  });
+}
+
+}  // namespace camlucida::cli

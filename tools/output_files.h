@@ -1,0 +1,67 @@
+#pragma once
+
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "explain/colormap.h"
+#include "explain/model.h"
+#include "tools/inputs.h"
+#include "tools/json_output.h"
+
+/// The files `explain` writes for one input. The JSON is written last: where it is, everything it
+/// names is complete.
+namespace camlucida::cli {
+
+struct FileOptions {
+  std::filesystem::path folder = ".";
+  bool overlay = true;  ///< png
+  bool raw = true;
+  bool map = true;
+  bool json = true;
+  Colormap colormap = Colormap::kJet;
+  double alpha = 0.5;
+  Normalisation normalisation = Normalisation::kMinMax;
+};
+
+/// Makes the folder if it is missing. Throws Error(kResource) if that fails or it is not writable.
+void prepare_folder(const std::filesystem::path& folder);
+
+/// DIR/cat.json
+std::filesystem::path json_path(const FileOptions& options, const Input& input);
+
+/// True if the input's JSON is there, was made from the same bytes by the same model, request and
+/// preprocessing, and every file it names exists. `current` holds what identifies the run: the
+/// members "model", "input", "preprocess" and "request" of the JSON that would be written.
+bool is_complete(const FileOptions& options, const Input& input, const Json& current);
+
+/// Writes the files of one input and fills `json["explanations"][i]["files"]`. `json` must have one
+/// explanation per element of `explanations`. `finish` is called just before the JSON is written,
+/// for the time it took. Files of an earlier run are replaced; its JSON is removed first, and if
+/// anything fails so is what was written, then the Error is thrown on.
+class FileWriter {
+ public:
+  FileWriter(const FileOptions& options, const Input& input);
+
+  /// Throws Error(kUsage) if a file to be written exists and `force` is false.
+  void check_free(const std::vector<Explanation>& explanations, bool tensor, bool force) const;
+  void write_maps(const std::vector<Explanation>& explanations, bool tensor, Json& json);
+  void write_json(const Json& json);
+  /// Names of the files written, without folder.
+  const std::vector<std::string>& written() const { return written_; }
+
+ private:
+  struct Names {
+    std::string overlay, raw, map;  ///< empty: not written
+  };
+  Names names_of(const Explanation& explanation, bool tensor) const;
+  template <class Write>
+  void guarded(const Write& write);
+
+  const FileOptions& options_;
+  std::string name_;
+  std::vector<std::string> written_;
+};
+
+}  // namespace camlucida::cli
