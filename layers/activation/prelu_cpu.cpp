@@ -1,5 +1,80 @@
 /// PRelu of float32 tensors with one constant slope, or one for each channel, in either layout.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "layers/activation/prelu_cpu.cpp"
+#include <hwy/foreach_target.h>
+// After foreach_target.h:
+#include <hwy/highway.h>
+
 #include <algorithm>
+#include <cstdint>
+
+#ifndef CAMLUCIDA_PRELU_FUNCTIONS_
+#define CAMLUCIDA_PRELU_FUNCTIONS_
+namespace camlucida {
+namespace {
+
+enum class Rule { kPlain, kGuided, kDeconvolution };
+
+/// A row of floats with `period` slopes over and over; a power of two.
+struct PReluFunctions {
+  void (*value)(const float* x, float* y, int64_t count, const float* slopes, int64_t period);
+  void (*gradient)(const float* dy, const float* x, float* dx, int64_t count, const float* slopes,
+                   int64_t period, Rule rule);
+};
+
+}  // namespace
+}  // namespace camlucida
+#endif  // CAMLUCIDA_PRELU_FUNCTIONS_
+
+HWY_BEFORE_NAMESPACE();
+namespace camlucida {
+namespace HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// Calls f(d, i, slopes) for whole vectors of [0, count), then with single floats.
+template <class F>
+HWY_INLINE void for_row(int64_t count, const float* slopes, int64_t period, const F& f) {
+  const HWY_FULL(float) d;
+  const hn::CappedTag<float, 1> one;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  if (period == 1) {
+    const auto slope = hn::Set(d, *slopes);
+    for (; i + lanes <= count; i += lanes) f(d, i, slope);
+  } else {
+    for (; i + lanes <= count; i += lanes) f(d, i, hn::LoadU(d, slopes + (i & (period - 1))));
+  }
+  for (; i < count; ++i) f(one, i, hn::LoadU(one, slopes + (i & (period - 1))));
+}
+
+void value(const float* x, float* y, int64_t count, const float* slopes, int64_t period) {
+  for_row(count, slopes, period, [=](auto d, int64_t i, auto slope) HWY_ATTR {
+    const auto v = hn::LoadU(d, x + i);
+    hn::StoreU(hn::IfThenElse(hn::Lt(v, hn::Zero(d)), hn::Mul(v, slope), v), d, y + i);
+  });
+}
+
+void gradient(const float* dy, const float* x, float* dx, int64_t count, const float* slopes,
+              int64_t period, Rule rule) {
+  for_row(count, slopes, period, [=](auto d, int64_t i, auto slope) HWY_ATTR {
+    const auto zero = hn::Zero(d);
+    auto incoming = hn::LoadU(d, dy + i);
+    if (rule != Rule::kPlain) incoming = hn::IfThenElseZero(hn::Gt(incoming, zero), incoming);
+    const auto blocked =
+        hn::IfThenElse(hn::Gt(hn::LoadU(d, x + i), zero), incoming, hn::Mul(incoming, slope));
+    hn::StoreU(rule == Rule::kDeconvolution ? incoming : blocked, d, dx + i);
+  });
+}
+
+PReluFunctions prelu_functions() { return {value, gradient}; }
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace camlucida
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
 
 #include "engine/cost.h"
 #include "engine/cpu/layout.h"
@@ -9,7 +84,7 @@
 namespace camlucida {
 namespace {
 
-enum class Rule { kPlain, kGuided, kDeconvolution };
+HWY_EXPORT(prelu_functions);
 
 /// One slope per channel of axis 1, or a single one for all; nullopt for any other form.
 std::optional<std::vector<float>> slopes_of(const KernelCase& kernel_case) {
@@ -59,7 +134,8 @@ class PReluKernel final : public PreparedKernel {
   PReluKernel(const KernelCase& kernel_case, Layout layout)
       : rows_(rows_of(kernel_case, layout)),
         count_(stored_count(kernel_case.in(0), layout)),
-        backward_(kernel_case.backward) {
+        backward_(kernel_case.backward),
+        functions_(HWY_DYNAMIC_DISPATCH(prelu_functions)()) {
     if (kernel_case.rule == "guided") rule_ = Rule::kGuided;
     if (kernel_case.rule == "deconvolution") rule_ = Rule::kDeconvolution;
   }
@@ -70,40 +146,21 @@ class PReluKernel final : public PreparedKernel {
         const int64_t at = row * rows_.length;
         const int64_t length = std::min(rows_.length, count_ - at);
         const float* slopes = rows_.slope.data() + row % rows_.slopes * rows_.block;
-        for (int64_t i = 0; i < length; i += rows_.block) {
-          const int64_t width = rows_.block == 1 ? length : rows_.block;
-          const int64_t step = rows_.block == 1 ? 0 : 1;
-          if (backward_) {
-            backward(args, at + i, width, slopes, step);
-          } else {
-            forward(args.input(0) + at + i, args.output() + at + i, width, slopes, step);
-          }
-          if (rows_.block == 1) break;
+        if (backward_) {
+          functions_.gradient(args.grad_output() + at, args.input(0) + at, args.grad_input() + at,
+                              length, slopes, rows_.block, rule_);
+        } else {
+          functions_.value(args.input(0) + at, args.output() + at, length, slopes, rows_.block);
         }
       }
     });
   }
 
  private:
-  static void forward(const float* x, float* y, int64_t count, const float* slopes, int64_t step) {
-    for (int64_t i = 0; i < count; ++i) y[i] = x[i] < 0 ? x[i] * slopes[i * step] : x[i];
-  }
-
-  void backward(const KernelArgs& args, int64_t at, int64_t count, const float* slopes,
-                int64_t step) const {
-    const float* x = args.input(0) + at;
-    const float* dy = args.grad_output() + at;
-    float* dx = args.grad_input() + at;
-    for (int64_t i = 0; i < count; ++i) {
-      const float slope = x[i] > 0 || rule_ == Rule::kDeconvolution ? 1.0f : slopes[i * step];
-      const float incoming = rule_ == Rule::kPlain ? dy[i] : std::max(dy[i], 0.0f);
-      dx[i] = incoming * slope;
-    }
-  }
-
   Rows rows_;
   int64_t count_;
   bool backward_;
+  PReluFunctions functions_;
   Rule rule_ = Rule::kPlain;
 };
 
@@ -146,3 +203,4 @@ void register_prelu_cpu(Registry& registry) {
 }
 
 }  // namespace camlucida
+#endif  // HWY_ONCE

@@ -37,32 +37,50 @@ namespace camlucida {
 namespace HWY_NAMESPACE {
 namespace {
 
-/// The larger, or a NaN if there is one.
-template <class V>
-HWY_INLINE V larger(V a, V b) {
-  return hn::IfThenElse(hn::Or(hn::Gt(b, a), hn::IsNaN(b)), b, a);
-}
-
-/// Sum of the lanes in a fixed order.
-template <class D, class V>
-HWY_INLINE float sum_of_lanes(D d, V v) {
+/// The first `count` floats at x, and `fill` in the lanes beyond.
+template <class D>
+HWY_INLINE hn::Vec<D> load_part(D d, const float* x, int64_t count, float fill) {
   HWY_ALIGN float lanes[HWY_MAX_BYTES / sizeof(float)];
-  hn::Store(v, d, lanes);
-  float sum = 0;
-  for (size_t i = 0; i < hn::Lanes(d); ++i) sum += lanes[i];
-  return sum;
+  hn::Store(hn::Set(d, fill), d, lanes);
+  std::copy_n(x, count, lanes);
+  return hn::Load(d, lanes);
 }
 
 template <class D, class V>
-HWY_INLINE float largest_lane(D d, V v) {
-  const hn::CappedTag<float, 1> one;
+HWY_INLINE void store_part(D d, V v, float* y, int64_t count) {
   HWY_ALIGN float lanes[HWY_MAX_BYTES / sizeof(float)];
   hn::Store(v, d, lanes);
-  float best = lanes[0];
-  for (size_t i = 1; i < hn::Lanes(d); ++i) {
-    best = hn::GetLane(larger(hn::Set(one, best), hn::Set(one, lanes[i])));
+  std::copy_n(lanes, count, y);
+}
+
+// A row is whole vectors and a rest that stays in a register, filled up with neutral elements.
+
+template <bool kLogarithm>
+void row(const float* x, float* y, int64_t size) {
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();  // e^x is 0
+  const HWY_FULL(float) d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t whole = size / lanes * lanes;
+  const auto tail = load_part(d, x + whole, size - whole, kNothing);
+  auto best = tail;
+  for (int64_t i = 0; i < whole; i += lanes) best = hn::Max(best, hn::LoadU(d, x + i));
+  // A NaN may get lost here; it comes back through the sum.
+  const auto top = hn::MaxOfLanes(d, best);
+  const auto tail_score = hn::Sub(tail, top);
+  const auto tail_exp = exp(d, tail_score);
+  auto sums = tail_exp;
+  for (int64_t i = 0; i < whole; i += lanes) {
+    const auto score = hn::Sub(hn::LoadU(d, x + i), top);
+    const auto e = exp(d, score);
+    sums = hn::Add(sums, e);
+    hn::StoreU(kLogarithm ? score : e, d, y + i);
   }
-  return best;
+  const float sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  const auto last = hn::Set(d, kLogarithm ? std::log(sum) : 1 / sum);
+  const auto finish = [=](auto v)
+                          HWY_ATTR { return kLogarithm ? hn::Sub(v, last) : hn::Mul(v, last); };
+  for (int64_t i = 0; i < whole; i += lanes) hn::StoreU(finish(hn::LoadU(d, y + i)), d, y + i);
+  store_part(d, finish(kLogarithm ? tail_score : tail_exp), y + whole, size - whole);
 }
 
 /// Calls f(d, i) for whole vectors of [0, count) and f(one, i) for the rest.
@@ -77,55 +95,10 @@ HWY_INLINE void for_floats(int64_t count, const F& f) {
 }
 
 template <bool kLogarithm>
-void row(const float* x, float* y, int64_t size) {
-  float top = -std::numeric_limits<float>::infinity();
-  const HWY_FULL(float) full;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(full));
-  if (size >= lanes) {
-    auto best = hn::LoadU(full, x);
-    for (int64_t i = lanes; i + lanes <= size; i += lanes) {
-      best = larger(best, hn::LoadU(full, x + i));
-    }
-    top = largest_lane(full, best);
-  }
-  const hn::CappedTag<float, 1> one;
-  for (int64_t i = size / lanes * lanes; i < size; ++i) {
-    top = hn::GetLane(larger(hn::Set(one, top), hn::LoadU(one, x + i)));
-  }
-
-  auto sums = hn::Zero(full);
-  double sum = 0;
-  int64_t i = 0;
-  for (; i + lanes <= size; i += lanes) {
-    const auto e = exp(full, hn::Sub(hn::LoadU(full, x + i), hn::Set(full, top)));
-    if (!kLogarithm) hn::StoreU(e, full, y + i);
-    sums = hn::Add(sums, e);
-  }
-  for (; i < size; ++i) {
-    const auto e = exp(one, hn::Sub(hn::LoadU(one, x + i), hn::Set(one, top)));
-    if (!kLogarithm) hn::StoreU(e, one, y + i);
-    sum += double{hn::GetLane(e)};
-  }
-  sum += double{sum_of_lanes(full, sums)};
-  if (kLogarithm) {
-    const auto offset = static_cast<float>(std::log(sum));
-    for_floats(size, [=](auto d, int64_t k) HWY_ATTR {
-      const auto score = hn::Sub(hn::LoadU(d, x + k), hn::Set(d, top));
-      hn::StoreU(hn::Sub(score, hn::Set(d, offset)), d, y + k);
-    });
-  } else {
-    const auto factor = static_cast<float>(1 / sum);
-    for_floats(size, [=](auto d, int64_t k) HWY_ATTR {
-      hn::StoreU(hn::Mul(hn::LoadU(d, y + k), hn::Set(d, factor)), d, y + k);
-    });
-  }
-}
-
-template <bool kLogarithm>
 void columns(const float* x, float* y, int64_t size, int64_t step, int64_t width) {
   for_floats(width, [=](auto d, int64_t i) HWY_ATTR {
     auto top = hn::LoadU(d, x + i);
-    for (int64_t k = 1; k < size; ++k) top = larger(top, hn::LoadU(d, x + i + k * step));
+    for (int64_t k = 1; k < size; ++k) top = hn::Max(top, hn::LoadU(d, x + i + k * step));
     auto sum = hn::Zero(d);
     for (int64_t k = 0; k < size; ++k) {
       const auto score = hn::Sub(hn::LoadU(d, x + i + k * step), top);
@@ -154,24 +127,22 @@ HWY_INLINE V element_gradient(D d, V dy, V y, V sum) {
 
 template <bool kLogarithm>
 void row_gradient(const float* dy, const float* y, float* dx, int64_t size) {
-  const HWY_FULL(float) full;
-  auto sums = hn::Zero(full);
-  const hn::CappedTag<float, 1> one;
-  auto rest = hn::Zero(one);
-  const auto term = [=](auto d, int64_t i) HWY_ATTR {
+  const HWY_FULL(float) d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t whole = size / lanes * lanes;
+  const auto tail_dy = load_part(d, dy + whole, size - whole, 0.0f);
+  const auto tail_y = load_part(d, y + whole, size - whole, 0.0f);
+  auto sums = kLogarithm ? tail_dy : hn::Mul(tail_dy, tail_y);
+  for (int64_t i = 0; i < whole; i += lanes) {
     const auto incoming = hn::LoadU(d, dy + i);
-    return kLogarithm ? incoming : hn::Mul(incoming, hn::LoadU(d, y + i));
-  };
-  const auto lanes = static_cast<int64_t>(hn::Lanes(full));
-  int64_t i = 0;
-  for (; i + lanes <= size; i += lanes) sums = hn::Add(sums, term(full, i));
-  for (; i < size; ++i) rest = hn::Add(rest, term(one, i));
-  const float sum = sum_of_lanes(full, sums) + hn::GetLane(rest);
-  for_floats(size, [=](auto d, int64_t k) HWY_ATTR {
-    hn::StoreU(
-        element_gradient<kLogarithm>(d, hn::LoadU(d, dy + k), hn::LoadU(d, y + k), hn::Set(d, sum)),
-        d, dx + k);
-  });
+    sums = kLogarithm ? hn::Add(sums, incoming) : hn::MulAdd(incoming, hn::LoadU(d, y + i), sums);
+  }
+  const auto sum = hn::SumOfLanes(d, sums);
+  for (int64_t i = 0; i < whole; i += lanes) {
+    const auto result = hn::LoadU(d, y + i);
+    hn::StoreU(element_gradient<kLogarithm>(d, hn::LoadU(d, dy + i), result, sum), d, dx + i);
+  }
+  store_part(d, element_gradient<kLogarithm>(d, tail_dy, tail_y, sum), dx + whole, size - whole);
 }
 
 template <bool kLogarithm>
