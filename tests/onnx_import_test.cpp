@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "engine/fs.h"
 #include "engine/import/onnx_names.h"
@@ -684,6 +685,67 @@ TEST(OnnxUnsupported, InputsThatAreNoTensorsOrHaveNoRank) {
   EXPECT_ERROR(model.import(), kUnsupported, "has no shape");
   model.graph().mutable_input(0)->mutable_type()->mutable_sequence_type();
   EXPECT_ERROR(model.import(), kUnsupported, "is no tensor");
+}
+
+// ---- The zoo -----------------------------------------------------------------------------------
+
+/// All float models of the zoo with their manifests.
+std::vector<std::pair<std::filesystem::path, nlohmann::json>> zoo_models(
+    const std::filesystem::path& shared) {
+  std::vector<std::pair<std::filesystem::path, nlohmann::json>> models;
+  for (const auto& entry : std::filesystem::directory_iterator(shared / "zoo")) {
+    if (!std::filesystem::exists(entry.path() / "model.onnx")) continue;
+    if (entry.path().filename() == "mobilenetv2_int8") continue;
+    std::ifstream manifest(entry.path() / "manifest.json");
+    models.emplace_back(entry.path() / "model.onnx", nlohmann::json::parse(manifest));
+  }
+  return models;
+}
+
+TEST(OnnxZoo, AllFloatModelsImportAndBind) {
+  REQUIRE_SHARED(shared);
+  const auto models = zoo_models(shared);
+  EXPECT_EQ(models.size(), 18u);
+  for (const auto& [file, manifest] : models) {
+    OnnxInfo info;
+    const Graph graph = import_onnx(file, &info);
+    EXPECT_EQ(info.opsets.at(""), manifest["onnx"]["opset"]["ai.onnx"]) << file;
+    EXPECT_EQ(info.operators, manifest["onnx"]["operators"]) << file;
+    const std::string input = manifest["input"]["name"];
+    const Shape shape(manifest["input"]["example_shape"].get<std::vector<int64_t>>());
+    const Graph bound = bind_shapes(graph, {{input, shape}});
+    EXPECT_EQ(bound.inputs().size(), 1u) << file;
+    for (size_t i = 0; i < manifest["outputs"].size(); ++i) {
+      const auto& output = manifest["outputs"][i];
+      const Value& found = bound.value(bound.outputs()[i]);
+      EXPECT_EQ(found.name, output["name"]) << file;
+      for (size_t axis = 0; axis < output["shape"].size(); ++axis) {
+        if (!output["shape"][axis].is_number()) continue;
+        EXPECT_EQ(found.desc.shape[static_cast<int>(axis)], output["shape"][axis]) << file;
+      }
+    }
+    for (const Node& node : bound.nodes()) {
+      EXPECT_NE(node.operation, "Shape") << file << ": shape arithmetic should be gone";
+    }
+  }
+}
+
+/// Names that the importer derives against those written down from the original modules. The file
+/// was simplified after the export: a module folded away has no nodes, its alias is then missing.
+TEST(OnnxZoo, AliasesAgreeWithTheModulesTheyCameFrom) {
+  REQUIRE_SHARED(shared);
+  int agreed = 0;
+  for (const auto& [file, manifest] : zoo_models(shared)) {
+    const Graph graph = import_onnx(file);
+    const nlohmann::json taps = manifest.value("taps", nlohmann::json::object());
+    for (const auto& [module, value] : taps.items()) {
+      const ValueId found = graph.find(module);
+      if (found == kNone) continue;
+      ++agreed;
+      EXPECT_EQ(graph.value(found).name, value) << file << " " << module;
+    }
+  }
+  EXPECT_GT(agreed, 1000);
 }
 
 }  // namespace
