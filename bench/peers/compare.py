@@ -4,11 +4,12 @@
     python3 bench/peers/compare.py --camlucida build/tools/camlucida --models /tmp/models \\
         --threads 1 --runs 20 --rounds 5
 
-For every model both engines take turns, `--rounds` times: one `camlucida bench` process, then
-`--runs` runs of ONNX Runtime. A drift of the machine's clock thus meets both. The table holds the
-median of the rounds' medians and the median (and range) of the rounds' ratios; a ratio above 1
-means that Camlucida is faster. Both engines also classify one seeded input; the last column is
-the largest difference of a logit relative to the largest logit.
+For every model both engines take turns, `--rounds` times: `--runs` runs in a `camlucida bench`
+process, then as many of ONNX Runtime, each after three that do not count and each on noise of the
+model's input size. A drift of the machine's clock thus meets both. The table holds the median of
+the rounds' medians and the median (and range) of the rounds' ratios; a ratio above 1 means that
+Camlucida is faster. Both engines also classify one seeded input; the last column is the largest
+difference of a logit relative to the largest logit. On a busy machine only the ratios mean much.
 
 Needs onnxruntime and numpy. Without --camlucida only ONNX Runtime is timed.
 """
@@ -16,7 +17,6 @@ Needs onnxruntime and numpy. Without --camlucida only ONNX Runtime is timed.
 import argparse
 import json
 import pathlib
-import shlex
 import statistics
 import subprocess
 import sys
@@ -92,7 +92,7 @@ def compare(path, arguments, scratch):
 
     ours, peers = [], []
     bench = [arguments.camlucida, "bench", "-m", str(path), "--threads", str(arguments.threads),
-             "--json"] + shlex.split(arguments.bench_args)
+             "--runs", str(arguments.runs), "--min-time", "0", "--json"]
     for _ in range(arguments.rounds):
         if arguments.camlucida:
             ours.append(find(camlucida(bench), "median_ms"))
@@ -116,9 +116,8 @@ def main():
     parser.add_argument("--models", type=pathlib.Path, required=True, help="folder of .onnx files")
     parser.add_argument("--only", nargs="*", help="names of models, without .onnx")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=20, help="ONNX Runtime runs per round")
+    parser.add_argument("--runs", type=int, default=20, help="runs of each engine per round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--bench-args", default="", help="further arguments of `camlucida bench`")
     arguments = parser.parse_args()
 
     paths = sorted(p for p in arguments.models.glob("*.onnx")
