@@ -172,7 +172,7 @@ struct MethodTimes {
   std::string layer;
   Times forward;  // forward pass of that plan alone
   Times total;    // forward, backward and map
-  size_t arena_bytes = 0;
+  std::shared_ptr<const Plan> plan;
   std::vector<StepTime> steps;
 };
 
@@ -199,7 +199,7 @@ MethodTimes time_method(const Model& model, const Flags& flags) {
   MethodTimes times;
   times.name = method.name;
   times.layer = subject.layer;
-  times.arena_bytes = work.plan->arena_bytes();
+  times.plan = work.plan;  // `steps` points into it
   times.forward = measure(flags, [&] { work.forward(); });
   times.total = measure(flags, explain);
   if (flags.layers) times.steps = time_steps(work, flags, explain);
@@ -231,7 +231,7 @@ void print_as_json(const Flags& flags, const Workload& work, const Times& times,
                       {"min_ms", method->total.ms.front()},
                       {"p90_ms", method->total.quantile(0.9)},
                       {"overhead", method->total.median() / times.median() - 1.0},
-                      {"arena_bytes", method->arena_bytes}};
+                      {"arena_bytes", method->plan->arena_bytes()}};
     if (flags.layers) json["method"]["steps"] = steps_json(method->steps);
   }
   print_json(json);
@@ -272,7 +272,7 @@ int run(const Flags& flags) {
     print_line(("with " + method->name).c_str(), method->total);
     fmt::print("{:<16}{:+.2f} % over plain inference, layer {}, {} activations\n", "",
                100 * (method->total.median() / times.median() - 1.0), method->layer,
-               megabytes(static_cast<double>(method->arena_bytes)));
+               megabytes(static_cast<double>(method->plan->arena_bytes())));
   }
   if (flags.layers) {
     fmt::print("\n");

@@ -203,7 +203,7 @@ class Check {
       grown = false;
       const auto plan = Plan::compile(model_.graph(), shapes_, needs, {.retain_all = true});
       for (const std::string& name : plan->readable()) {
-        if (name == model_.score_name() || !has_gradient(name)) continue;
+        if (!has_gradient(name)) continue;
         auto& targets = needs.gradient_to;
         if (std::find(targets.begin(), targets.end(), name) != targets.end()) continue;
         targets.push_back(name);

@@ -41,7 +41,7 @@ std::vector<StepError> check_forward_steps(const Session& session);
 /// Every value whose gradient the session's plan provides, after backward(seed): the fast gradient
 /// against the one that the reference functions make of the fast gradients behind it. The plan must
 /// have been made with retain_all and with gradients to every value the fused graph still has
-/// between its targets and the score.
+/// between its targets and the score, and to the score itself.
 std::vector<StepError> check_backward_steps(const Session& session);
 
 }  // namespace camlucida::cli
