@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <set>
@@ -219,6 +220,29 @@ TEST_F(Cli, OnePixelIsAPicture) {
   EXPECT_EQ(names_in(out()).size(), 4u);
 }
 
+TEST_F(Cli, FlagsTakeOneWordAndInputsMayStandAnywhere) {
+  const std::vector<std::vector<std::string>> orders = {
+      {"-c", "0,1", "-c", "2", picture()},
+      {picture(), "-c", "0"},
+      {"--method", "gradcam", picture()},
+      {"-t", "body,relu1", picture()},
+      {"--mean", "0,0,0", picture()},
+      {"--std", "1,1,1", "--mean", "0", picture()},
+      {"-i", picture()},
+      {"--image", picture(), "-c", "1"},
+      {"-k", "2", "--strict", picture()},
+  };
+  for (const std::vector<std::string>& order : orders) {
+    const Outcome outcome = explain({}, [&] {
+      std::vector<std::string> words = {"--force", "--format", "json"};
+      words.insert(words.end(), order.begin(), order.end());
+      return words;
+    }());
+    EXPECT_EQ(outcome.code, 0) << order[0] << ": " << outcome.err;
+    EXPECT_EQ(names_in(out()), std::vector<std::string>{"cat.json"}) << order[0];
+  }
+}
+
 TEST_F(Cli, FoldersGlobsAndLists) {
   fs::create_directories(folder_ / "photos/deep");
   test::save_picture(path("photos/a.png"), 20, 20, 1);
@@ -359,6 +383,32 @@ TEST_F(Cli, Bench) {
                                         "--batch", "4", "--json"})
                                .out);
   EXPECT_EQ(batch["multiply_adds"].get<int64_t>(), 4 * result["multiply_adds"].get<int64_t>());
+}
+
+/// Centre of the largest value, as a fraction of the map's width.
+double peak_column(const Tensor& map) {
+  const auto values = map.as<float>();
+  const auto peak = std::max_element(values.begin(), values.end()) - values.begin();
+  const int64_t width = map.shape()[1];
+  return (static_cast<double>(peak % width) + 0.5) / static_cast<double>(width);
+}
+
+// The picture has a star on its left and a heart on its right.
+TEST_F(Cli, TheBundledModelPointsAtWhatItNames) {
+  const fs::path zoo = fs::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+  const Outcome outcome =
+      run_program({"explain", "-m", zoo / "shapes.onnx", zoo / "examples" / "two_objects.png", "-o",
+                   out(), "-c", "star,heart"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json file = read_json(out() / "two_objects.json");
+  EXPECT_EQ(file["prediction"][0]["label"], "star");
+  ASSERT_EQ(file["explanations"].size(), 2u);
+  const auto map_of = [&](int i) {
+    EXPECT_EQ(file["explanations"][i]["status"], "ok");
+    return read_npy(out() / file["explanations"][i]["files"]["map"].get<std::string>());
+  };
+  EXPECT_LT(peak_column(map_of(0)), 0.5);
+  EXPECT_GT(peak_column(map_of(1)), 0.5);
 }
 
 }  // namespace

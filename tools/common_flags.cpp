@@ -79,9 +79,11 @@ void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind) {
       ->type_name("N|HxW");
   add("--mean", flags.mean, "Mean per channel, in the network's channel order")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->type_name("M,...");
   add("--std", flags.std, "Deviation per channel: y = (byte * scale - mean) / std")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->type_name("S,...");
   add("--scale", flags.scale, "Factor on the bytes, for instance 0.00392156862745098 (1/255)")
       ->type_name("F");
@@ -104,13 +106,36 @@ void add_output_flags(CLI::App& command, OutputFlags& flags) {
   command.add_flag("-q,--quiet", flags.quiet, "Print nothing but errors");
 }
 
-void add_input_arguments(CLI::App& command, std::vector<std::string>& inputs, bool required) {
-  CLI::Option* option =
-      command.add_option("INPUT,-i,--image", inputs,
-                         "Picture (.jpg .png .bmp), folder, 'glob', .txt list, or .npy tensor "
-                         "(float32 NCHW, already preprocessed)");
-  option->type_name("");
-  option->required(required);
+void add_input_arguments(CLI::App& command, std::vector<std::string>& inputs) {
+  command
+      .add_option("INPUT", inputs,
+                  "Picture (.jpg .png .bmp), folder, 'glob', .txt list, or .npy tensor "
+                  "(float32 NCHW, already preprocessed)")
+      ->type_name("");
+  // A second way to say the same, for those who are used to it.
+  command
+      .add_option_function<std::string>(
+          "-i,--image", [&inputs](const std::string& input) { inputs.push_back(input); },
+          "An INPUT; repeatable")
+      ->type_name("FILE")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false)
+      ->trigger_on_parse();
+}
+
+void require_inputs(const std::vector<std::string>& inputs) {
+  if (!inputs.empty()) return;
+  throw Error(ErrorKind::kUsage, "INPUT is missing",
+              "name a picture, folder, 'glob', .txt list or .npy tensor");
+}
+
+void add_batch_flag(CLI::App& command, int& batch_size) {
+  command
+      .add_option(
+          "--batch-size", batch_size,
+          "Accepted for scripts that set it; pictures run one by one, with the same results")
+      ->check(CLI::Range(1, 65536))
+      ->type_name("N");
 }
 
 Device parse_device(const std::string& text) {

@@ -36,8 +36,14 @@ enum class ModelArgument { kOption, kPositional };
 void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind);
 /// --json and --quiet.
 void add_output_flags(CLI::App& command, OutputFlags& flags);
-/// INPUT...
-void add_input_arguments(CLI::App& command, std::vector<std::string>& inputs, bool required);
+/// INPUT... and -i, which add to the same list. Neither is required: see require_inputs.
+void add_input_arguments(CLI::App& command, std::vector<std::string>& inputs);
+/// Throws Error(kUsage) if there are none.
+void require_inputs(const std::vector<std::string>& inputs);
+
+/// --batch-size. Pictures run one by one whatever it says: on a CPU nothing is lost by that, and
+/// results do not depend on the batch.
+void add_batch_flag(CLI::App& command, int& batch_size);
 
 /// kCpu, or Error(kUsage) if this build cannot use the device.
 Device parse_device(const std::string& text);

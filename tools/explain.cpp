@@ -43,6 +43,7 @@ struct Flags {
   std::string formats = "png,raw,map,json";
   std::string colormap = "jet";
   double alpha = 0.5;
+  int batch_size = 1;
   bool strict = false, force = false, resume = false, progress = false;
 };
 
@@ -103,6 +104,9 @@ class ExplainRun {
         if (error.kind() == ErrorKind::kUsage) throw;  // it is the same for every input
         failures.add(error, inputs[i].path.string());
         if (flags_.output.json) print_json(failure_json(error, inputs[i]));
+      } catch (const std::bad_alloc&) {
+        progress.clear();
+        failures.add(out_of_memory(), inputs[i].path.string());
       }
     }
     progress.clear();
@@ -238,12 +242,15 @@ class ExplainRun {
 
 void add_explain(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App& command =
-      program.add("explain", "Best classes of pictures and maps of what speaks for them", kExamples,
-                  [flags] { return ExplainRun(*flags).run(); });
-  add_input_arguments(command, flags->inputs, true);
+  CLI::App& command = program.add(
+      "explain", "Best classes of pictures and maps of what speaks for them", kExamples, [flags] {
+        require_inputs(flags->inputs);
+        return ExplainRun(*flags).run();
+      });
+  add_input_arguments(command, flags->inputs);
   add_model_flags(command, flags->model, ModelArgument::kOption);
   add_request_flags(command, flags->request);
+  add_batch_flag(command, flags->batch_size);
   const std::string files = "Files";
   command.add_option("-o,--output-dir", flags->folder, "Folder for the files, made if missing [.]")
       ->type_name("DIR")

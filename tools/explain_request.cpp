@@ -69,7 +69,7 @@ void add_request_flags(CLI::App& command, RequestFlags& flags) {
     return command.add_option(name, value, help)->group(group);
   };
   const auto many = [](CLI::Option* option) {
-    option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
   };
   many(add("--method", flags.methods,
            "Methods [gradcam]; all-gradient or all = every one that fits the network; "

@@ -23,6 +23,10 @@ Error about_input(const Error& error, const std::string& input) {
   return named ? error : error.with_context(input);
 }
 
+Error out_of_memory() {
+  return Error(ErrorKind::kResource, "out of memory", "use a smaller picture, model or batch");
+}
+
 void Failures::add(const Error& error, const std::string& input) {
   report_error(about_input(error, input).what());
   note(camlucida::exit_code(error.kind()));

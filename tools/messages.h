@@ -33,4 +33,7 @@ class Failures {
 /// `error` with the input's name in front, unless the message has it already.
 Error about_input(const Error& error, const std::string& input);
 
+/// What std::bad_alloc means to a user.
+Error out_of_memory();
+
 }  // namespace camlucida::cli

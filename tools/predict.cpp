@@ -38,6 +38,15 @@ Json statistics_json(const RawStatistics& statistics) {
           {"nonfinite", statistics.nonfinite}};
 }
 
+/// A list of numbers need not be one of classes: the manifest knows an embedding.
+bool has_classes(const Model& model) {
+  if (!model.manifest()) return true;
+  for (const Manifest::Output& output : model.manifest()->outputs) {
+    if (output.name == model.score_name() && !output.kind.empty()) return output.kind == "logits";
+  }
+  return true;
+}
+
 void print_answer(const Input& input, const LoadedInput& loaded, const Prediction& prediction,
                   const Model& model) {
   fmt::print("{}  {} x {}\n", input.path.string(), loaded.width, loaded.height);
@@ -55,8 +64,9 @@ void print_answer(const Input& input, const LoadedInput& loaded, const Predictio
 
 void answer(const Flags& flags, const Model& model, const Input& input, Progress& progress) {
   const LoadedInput loaded = load_input(input, model);
-  const Prediction prediction = loaded.is_tensor() ? model.predict(loaded.tensor(), flags.k)
-                                                   : model.predict(loaded.image(), flags.k);
+  Prediction prediction = loaded.is_tensor() ? model.predict(loaded.tensor(), flags.k)
+                                             : model.predict(loaded.image(), flags.k);
+  if (!has_classes(model)) prediction.ranking.clear();
   if (!flags.save.empty()) write_npy(flags.save, prediction.scores);
   progress.clear();
   if (flags.output.json) {
@@ -77,6 +87,7 @@ void answer(const Flags& flags, const Model& model, const Input& input, Progress
 }
 
 int run(const Flags& flags) {
+  require_inputs(flags.inputs);
   const Model model = load_model(flags.model, flags.output);
   const std::vector<Input> inputs = find_inputs(flags.inputs);
   if (!flags.save.empty() && inputs.size() != 1) {
@@ -97,6 +108,9 @@ int run(const Flags& flags) {
       progress.clear();
       failures.add(error, inputs[i].path.string());
       if (flags.output.json) print_json(failure_json(error, inputs[i]));
+    } catch (const std::bad_alloc&) {
+      progress.clear();
+      failures.add(out_of_memory(), inputs[i].path.string());
     }
   }
   progress.clear();
@@ -109,11 +123,12 @@ void add_predict(Program& program) {
   const auto flags = std::make_shared<Flags>();
   CLI::App& command = program.add("predict", "Best classes of pictures, with logits", kExamples,
                                   [flags] { return run(*flags); });
-  add_input_arguments(command, flags->inputs, true);
+  add_input_arguments(command, flags->inputs);
   add_model_flags(command, flags->model, ModelArgument::kOption);
   command.add_option("-k,--topk", flags->k, "How many classes [5]")
       ->check(CLI::Range(1, 1000000))
       ->type_name("K");
+  add_batch_flag(command, flags->batch_size);
   command.add_option("--save", flags->save, "Write the raw output as float32 array")
       ->type_name("FILE.npy");
   command.add_flag("--progress", flags->progress, "Show progress even without a terminal");

@@ -28,7 +28,6 @@ std::string what_is_wrong(const CLI::ParseError& error, bool no_command,
   const std::string text = error.what();
   if (no_command && left.empty()) return "a command is missing";
   if (no_command) return "there is no command or flag '" + left[0] + "'";
-  if (text == "--image is required") return "INPUT is required: a picture, folder, list or tensor";
   return text;
 }
 
@@ -72,7 +71,7 @@ int Program::run(int argc, char** argv) {
     report_error(error.what());
     code = exit_code(error.kind());
   } catch (const std::bad_alloc&) {
-    report_error("out of memory; use a smaller input, model or batch");
+    report_error(out_of_memory().what());
   } catch (const std::exception& error) {
     report_error(std::string("internal error: ") + error.what());
   }
