@@ -2,6 +2,14 @@
 
 namespace camlucida {
 
+bool Saves::reads_input(size_t i, const std::vector<bool>& wanted) const {
+  if (inputs || !factors) return inputs;
+  for (size_t k = 0; k < wanted.size(); ++k) {
+    if (wanted[k] && k != i) return true;
+  }
+  return false;
+}
+
 const TensorDesc& InferContext::input(int i) const {
   if (!has(i)) {
     throw Error(ErrorKind::kModel, "input " + std::to_string(i) + " is missing");

@@ -83,6 +83,12 @@ using RefFunction = std::function<void(const RefContext&)>;
 struct Saves {
   bool inputs = false;
   bool outputs = false;
+  /// The layer is a product: the gradient of one input needs the others, not itself. A convolution
+  /// with constant weights saves nothing.
+  bool factors = false;
+
+  /// Whether backward reads input `i` when the gradients of `wanted` inputs are asked for.
+  bool reads_input(size_t i, const std::vector<bool>& wanted) const;
 };
 
 // ------------------------------------------------------------------------------------------------

@@ -75,7 +75,8 @@ void Planner::differentiate(const Node& fused) {
   step.operation += " backward";
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const ValueId id = node.inputs[i];
-    const bool reads = layer.saves.inputs && id != kNone && !is_constant(id);
+    const bool reads =
+        id != kNone && !is_constant(id) && layer.saves.reads_input(i, kernel_case.wanted);
     step.inputs.push_back(reads ? in_layout(id, layout_at(offer.inputs, i), plan_->backward_)
                                 : kNone);
     const bool wanted = kernel_case.wanted[i];

@@ -111,12 +111,13 @@ double Planner::reorder_cost(const KernelCase& kernel_case, const Offer& offer) 
     }
     cost += cost::kStepNs + cost::bytes(2 * port.desc.bytes());
   };
-  const bool reads_inputs = !kernel_case.backward || kernel_case.node.layer->saves.inputs;
-  for (size_t i = 0; reads_inputs && i < kernel_case.inputs.size(); ++i) {
+  const Saves& saves = kernel_case.node.layer->saves;
+  for (size_t i = 0; i < kernel_case.inputs.size(); ++i) {
+    if (kernel_case.backward && !saves.reads_input(i, kernel_case.wanted)) continue;
     add(kernel_case.inputs[i], layout_at(offer.inputs, i));
   }
   for (size_t i = 0; kernel_case.backward && i < kernel_case.outputs.size(); ++i) {
-    if (kernel_case.node.layer->saves.outputs) {
+    if (saves.outputs) {
       add(kernel_case.outputs[i], layout_at(offer.outputs, i));
     }
     KernelCase::Port gradient = kernel_case.outputs[i];

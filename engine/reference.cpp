@@ -179,12 +179,14 @@ ReferenceRun make_run(const KernelCase& kernel_case) {
   ReferenceRun run(node, std::move(function), node.attributes);
   run.host_inputs = count_host_inputs(node);
   const bool backward = kernel_case.backward;
-  for (const KernelCase::Port& port : kernel_case.inputs) {
+  for (size_t i = 0; i < kernel_case.inputs.size(); ++i) {
+    const KernelCase::Port& port = kernel_case.inputs[i];
     if (port.present && port.constant != nullptr) {
       run.inputs.push_back(ReferenceRun::constant(*port.constant));
     } else {
-      run.inputs.push_back(
-          run.reserve(port.desc, port.present && !(backward && !layer.saves.inputs)));
+      run.inputs.push_back(run.reserve(
+          port.desc,
+          port.present && (!backward || layer.saves.reads_input(i, kernel_case.wanted))));
     }
   }
   for (const KernelCase::Port& port : kernel_case.outputs) {

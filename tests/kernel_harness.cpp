@@ -167,7 +167,8 @@ class KernelBench {
     std::vector<Buffer> in, out, grad_out, grad_in;
     const bool backward = situation_.backward;
     for (size_t i = 0; i < case_.inputs.size(); ++i) {
-      const bool given = case_.is_data(i) && (!backward || case_.layer->saves.inputs);
+      const bool given =
+          case_.is_data(i) && (!backward || case_.layer->saves.reads_input(i, situation_.wanted));
       in.push_back(given ? Buffer(case_.input_descs[i], layout_at(offer.inputs, i), case_.inputs[i])
                          : Buffer());
       const bool wanted = backward && situation_.wanted[i];

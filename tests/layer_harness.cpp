@@ -165,8 +165,11 @@ Doubles reference_backward(const LayerCase& c, const Doubles& outputs, const Dou
                            const std::string& rule) {
   Doubles gradients;
   RefContext context{c.example.attributes, {}, {}, {}, {}};
+  std::vector<bool> wants;
+  for (size_t i = 0; i < c.inputs.size(); ++i) wants.push_back(c.has_gradient(i));
   for (size_t i = 0; i < c.inputs.size(); ++i) {
-    const bool visible = c.constants[i].defined() || (c.is_data(i) && c.layer->saves.inputs);
+    const bool visible =
+        c.constants[i].defined() || (c.is_data(i) && c.layer->saves.reads_input(i, wants));
     context.inputs.push_back(view(c.input_descs[i], c.inputs[i], visible));
     const bool wanted = c.has_gradient(i);
     gradients.emplace_back(wanted ? c.inputs[i].size() : 0, 0.0);

@@ -149,7 +149,7 @@ void register_conv(Registry& registry) {
   layer.infer = infer;
   layer.forward = forward;
   layer.backward = backward;
-  layer.saves.inputs = true;
+  layer.saves.factors = true;
   layer.multiply_adds = [](const InferContext& context, const std::vector<TensorDesc>&) {
     return geometry(context).multiply_adds();
   };

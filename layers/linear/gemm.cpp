@@ -188,7 +188,7 @@ void register_gemm(Registry& registry) {
   layer.infer = infer;
   layer.forward = forward;
   layer.backward = backward;
-  layer.saves.inputs = true;
+  layer.saves.factors = true;
   layer.multiply_adds = [](const InferContext& context, const std::vector<TensorDesc>&) {
     const LinearGeometry g = geometry(context);
     return g.rows * g.inner * g.columns;

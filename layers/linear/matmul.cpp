@@ -135,7 +135,7 @@ void register_matmul(Registry& registry) {
   layer.infer = infer;
   layer.forward = forward;
   layer.backward = backward;
-  layer.saves.inputs = true;
+  layer.saves.factors = true;
   layer.multiply_adds = [](const InferContext& context, const std::vector<TensorDesc>&) {
     const MatMulGeometry g = matmul_geometry(context.shape(0), context.shape(1));
     return g.batch() * g.rows * g.inner * g.columns;
