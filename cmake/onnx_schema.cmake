@@ -11,8 +11,8 @@ function(camlucida_onnx_schema target)
   find_file(CAMLUCIDA_ONNX_PROTO NAMES onnx/onnx.proto onnx/onnx-ml.proto
             DOC "ONNX schema to compile (Debian: package libonnx-dev)")
   if(NOT CAMLUCIDA_ONNX_PROTO)
-    message(FATAL_ERROR "onnx/onnx.proto not found: install libonnx-dev, set CAMLUCIDA_ONNX_PROTO "
-                        "or configure with -DCAMLUCIDA_IMPORT=OFF")
+    message(FATAL_ERROR "onnx/onnx.proto not found: install libonnx-dev or set "
+                        "CAMLUCIDA_ONNX_PROTO")
   endif()
 
   file(READ ${CAMLUCIDA_ONNX_PROTO} schema)

@@ -1,5 +1,7 @@
 #include "engine/layer.h"
 
+#include <algorithm>
+
 namespace camlucida {
 
 bool Saves::reads_input(size_t i, const std::vector<bool>& wanted) const {
@@ -91,6 +93,21 @@ const Tensor* NodeSource::tensor(const std::string& key) const { return find<Ten
 Error NodeSource::unsupported(const std::string& what, const std::string& nearest) const {
   return Error(ErrorKind::kUnsupported, what, Error::Place{name, operation, opset},
                nearest.empty() ? "" : "nearest supported form: " + nearest);
+}
+
+void check_inputs(const LayerDef& layer, const std::vector<bool>& present) {
+  size_t required = layer.examples.empty() ? 0 : SIZE_MAX;
+  for (const Example& example : layer.examples) {
+    required = std::min(required, example.inputs.size());
+  }
+  if (layer.variadic) required = std::min<size_t>(required, 1);
+  for (size_t i = 0; i < required; ++i) {
+    bool optional = false;
+    for (const Example& example : layer.examples) optional |= example.inputs[i].absent;
+    if (optional || (i < present.size() && present[i])) continue;
+    throw Error(ErrorKind::kModel, "input " + std::to_string(i) + " is missing",
+                "the model file is malformed");
+  }
 }
 
 std::vector<TensorDesc> same_as_input(const InferContext& context) { return {context.input(0)}; }

@@ -236,6 +236,8 @@ struct LayerDef {
   std::function<int64_t(const InferContext&, const std::vector<TensorDesc>& outputs)>
       multiply_adds = nullptr;
 
+  /// Takes any number of inputs from one up. Else every input that all examples have is required.
+  bool variadic = false;
   /// Output 0 holds the data of input 0 under another shape (reshape, flatten, squeeze).
   bool view = false;
   /// The outputs follow from the shapes of the inputs alone (their data may be absent), so that
@@ -260,6 +262,10 @@ struct LayerDef {
   std::vector<OnnxOperator> onnx = {};
   std::vector<Example> examples = {};
 };
+
+/// Throws Error(kModel) if one of `present` (by input index) is false or missing that the layer
+/// cannot do without.
+void check_inputs(const LayerDef& layer, const std::vector<bool>& present);
 
 /// Helpers for the common cases of `infer`.
 std::vector<TensorDesc> same_as_input(const InferContext& context);

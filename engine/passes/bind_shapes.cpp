@@ -6,7 +6,7 @@ namespace {
 
 /// Constants computed while binding are shape arithmetic and prepared weights; anything beyond
 /// this is a damaged file (a fill of absurd shape).
-constexpr int64_t kMaxFoldedBytes = int64_t{4} << 30;
+constexpr int64_t kMaxFoldedBytes = int64_t{1} << 30;
 
 Shape bound_input_shape(const Value& input, const std::map<std::string, Shape>& given) {
   const auto it = given.find(input.name);
@@ -96,13 +96,16 @@ class Binder {
     std::vector<const TensorDesc*> inputs;
     std::vector<const Tensor*> constants;
     bool all_constant = true;
+    std::vector<bool> given;
     for (ValueId id : node.inputs) {
       const bool present = id != kNone;
+      given.push_back(present);
       const bool constant = present && constants_[index(id)].defined();
       inputs.push_back(present ? &descs_[index(id)] : nullptr);
       constants.push_back(constant ? &constants_[index(id)] : nullptr);
       all_constant = all_constant && (constant || !present);
     }
+    check_inputs(*node.layer, given);
     const InferContext context{node.attributes, inputs, constants,
                                static_cast<int>(node.outputs.size())};
     const std::vector<TensorDesc> outputs = node.layer->infer(context);

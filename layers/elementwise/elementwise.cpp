@@ -333,6 +333,7 @@ LayerDef make_layer(const BinaryOperation& operation) {
     layer.backward = [&operation](const RefContext& c) { backward(c, operation); };
     layer.saves = {.inputs = operation.saves_inputs};
   }
+  layer.variadic = operation.variadic;
   if (name == "Add") layer.epilogue = EpilogueRole::kAddend;
   if (name == "Add" || name == "Sub" || name == "Mul" || name == "Div") {
     layer.channel_affine = [name](const InferContext& c) { return channel_affine(c, name); };
@@ -376,6 +377,7 @@ void sum_backward(const RefContext& context, bool mean) {
 LayerDef make_sum(const char* name, bool mean) {
   LayerDef layer;
   layer.name = name;
+  layer.variadic = true;
   layer.prototype = BinaryAttributes{};
   layer.infer = [](const InferContext& c) { return infer(c, false); };
   layer.forward = [mean](const RefContext& c) { sum_forward(c, mean); };

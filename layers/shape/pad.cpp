@@ -39,7 +39,8 @@ std::vector<Rearrangement> arrange_pad(const Operands& node) {
     Rearrangement::Axis& axis = map.axes[static_cast<size_t>(normalise_axis(axes[i], x.rank()))];
     const int64_t begin = pads[i];
     const int64_t end = pads[i + axes.size()];
-    if (std::abs(begin) > kMost || std::abs(end) > kMost || axis.count + begin + end < 0) {
+    if (begin < -kMost || begin > kMost || end < -kMost || end > kMost ||
+        axis.count + begin + end < 0) {
       throw Error(ErrorKind::kModel, "cannot pad extent " + std::to_string(axis.count) + " by " +
                                          std::to_string(begin) + " and " + std::to_string(end));
     }
