@@ -250,7 +250,6 @@ void DirectConv::run_share(const float* in, float* out, const float* addend, int
   call.taps = tap_list;
   call.out_offsets = out_offsets;
   call.all_taps = static_cast<int>(taps);
-  call.last_lanes = tiles_->lanes;
   call.epilogue = epilogue_;
 
   const int64_t per_cut = shape_.batch * spans;

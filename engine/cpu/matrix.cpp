@@ -282,7 +282,8 @@ struct Product {
           out_offsets[p] = static_cast<int32_t>(p * shape.y_row);
         }
         call.out = y + r * shape.y_row + first;
-        functions.tiles->functions[count][blocks](call);
+        (call.last_lanes == lanes ? functions.tiles->functions
+                                  : functions.tiles->part_functions)[count][blocks](call);
       }
     }
     for (int64_t r = first_row; r < last_row; ++r) finish_row(r, first, last - first);

@@ -64,17 +64,55 @@ HWY_INLINE void AddBlock(const TileCall& call, const float* in, const float* wei
   }
 }
 
-template <int P, int B>
-void Tile(const TileCall& call) {
-  Vector acc[P][B];
-  const auto lanes_of = [&](int o) HWY_ATTR { return o + 1 < B ? kLanes : call.last_lanes; };
+/// acc[p][o] = f(acc[p][o], what lies at its place in `values`); kWhole: all lanes exist.
+template <int P, int B, bool kWhole, class F>
+HWY_INLINE void WithStored(const TileCall& call, const float* values, Vector (&acc)[P][B],
+                           const F& f) {
+  const Float d;
   for (int p = 0; p < P; ++p) {
     for (int o = 0; o < B; ++o) {
-      acc[p][o] = hn::Zero(Float());
-      if (!call.first) {
-        acc[p][o] = LoadLanes(call.out + call.out_offsets[p] + o * call.out_step, lanes_of(o));
+      const float* from = values + call.out_offsets[p] + o * call.out_step;
+      if (kWhole || o + 1 < B) {
+        acc[p][o] = f(acc[p][o], hn::LoadU(d, from));
+      } else {
+        acc[p][o] = f(acc[p][o], LoadLanes(from, call.last_lanes));
       }
     }
+  }
+}
+
+/// Bias, addend and clamp, each for the whole tile. Max and Min return their second operand if
+/// either is NaN, which is what lets NaN through.
+template <int P, int B, bool kWhole>
+HWY_INLINE void FinishTile(const TileCall& call, Vector (&acc)[P][B]) {
+  const Float d;
+  const auto add = [](Vector a, Vector b) HWY_ATTR { return hn::Add(a, b); };
+  for (int o = 0; o < B; ++o) {
+    const Vector bias = hn::Load(d, call.bias + o * kLanes);
+    for (int p = 0; p < P; ++p) acc[p][o] = hn::Add(acc[p][o], bias);
+  }
+  const RegisterEpilogue& e = call.epilogue;
+  if (call.addend != nullptr && e.add_first) WithStored<P, B, kWhole>(call, call.addend, acc, add);
+  if (e.clamps) {
+    const Vector low = hn::Set(d, e.low);
+    const Vector high = hn::Set(d, e.high);
+    for (int p = 0; p < P; ++p) {
+      for (int o = 0; o < B; ++o) acc[p][o] = hn::Min(high, hn::Max(low, acc[p][o]));
+    }
+  }
+  if (call.addend != nullptr && !e.add_first) WithStored<P, B, kWhole>(call, call.addend, acc, add);
+}
+
+template <int P, int B, bool kWhole>
+HWY_INLINE void TileOf(const TileCall& call) {
+  const Float d;
+  Vector acc[P][B];
+  for (int p = 0; p < P; ++p) {
+    for (int o = 0; o < B; ++o) acc[p][o] = hn::Zero(d);
+  }
+  if (!call.first) {
+    WithStored<P, B, kWhole>(call, call.out, acc,
+                             [](Vector, Vector stored) HWY_ATTR { return stored; });
   }
   const float* in = call.in;
   const float* weights = call.weights;
@@ -83,23 +121,33 @@ void Tile(const TileCall& call) {
     AddBlock<P, B, true>(call, in, weights, kLanes, acc);
   }
   if (call.tail_lanes > 0) AddBlock<P, B, false>(call, in, weights, call.tail_lanes, acc);
-
+  if (call.last) FinishTile<P, B, kWhole>(call, acc);
   for (int p = 0; p < P; ++p) {
     for (int o = 0; o < B; ++o) {
-      const int64_t at = call.out_offsets[p] + o * call.out_step;
-      if (call.last) {
-        const Vector sum = hn::Add(acc[p][o], hn::Load(Float(), call.bias + o * kLanes));
-        const float* addend = call.addend == nullptr ? nullptr : call.addend + at;
-        acc[p][o] = Finish(call.epilogue, sum, addend, lanes_of(o));
+      float* to = call.out + call.out_offsets[p] + o * call.out_step;
+      if (kWhole || o + 1 < B) {
+        hn::StoreU(acc[p][o], d, to);
+      } else {
+        StoreLanes(acc[p][o], to, call.last_lanes);
       }
-      StoreLanes(acc[p][o], call.out + at, lanes_of(o));
     }
   }
+}
+
+template <int P, int B>
+void Tile(const TileCall& call) {
+  TileOf<P, B, true>(call);
+}
+/// For plain matrices whose last columns do not fill a vector.
+template <int P, int B>
+void PartTile(const TileCall& call) {
+  TileOf<P, B, false>(call);
 }
 
 template <int B, int... P>
 constexpr void Fill(TileSet& set, std::integer_sequence<int, P...>) {
   ((set.functions[P + 1][B] = Tile<P + 1, B>), ...);
+  ((set.part_functions[P + 1][B] = PartTile<P + 1, B>), ...);
   set.max_positions[B] = sizeof...(P);
 }
 

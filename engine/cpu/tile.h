@@ -39,11 +39,11 @@ struct TileCall {
   float* out = nullptr;
   const int32_t* out_offsets = nullptr;  ///< [P], elements
   int64_t out_step = 0;                  ///< elements from one output block to the next
-  int last_lanes = 0;                    ///< lanes of the last output block to store
-  bool first = true;                     ///< start from zero, else from what `out` holds
-  bool last = true;                      ///< apply what follows, else store bare sums
-  const float* bias = nullptr;           ///< [B][lanes]
-  const float* addend = nullptr;         ///< addressed like out; null = none
+  int last_lanes = 0;             ///< part_functions: lanes of the last output block that exist
+  bool first = true;              ///< start from zero, else from what `out` holds
+  bool last = true;               ///< apply what follows, else store bare sums
+  const float* bias = nullptr;    ///< [B][lanes]
+  const float* addend = nullptr;  ///< addressed like out; null = none
   RegisterEpilogue epilogue;
 };
 
@@ -54,7 +54,8 @@ struct TileSet {
   int lanes = 0;                            ///< floats per vector = channels per block
   int max_blocks = 0;                       ///< largest B
   int max_positions[kTileBlocks + 1] = {};  ///< largest P for a given B
-  TileFunction functions[kTilePositions + 1][kTileBlocks + 1] = {};
+  TileFunction functions[kTilePositions + 1][kTileBlocks + 1] = {};       ///< [P][B]
+  TileFunction part_functions[kTilePositions + 1][kTileBlocks + 1] = {};  ///< see last_lanes
 };
 
 /// Tiles of the SIMD target in use; null where the processor has none we support (scalar). A

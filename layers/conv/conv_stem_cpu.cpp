@@ -107,7 +107,6 @@ class StemConv final : public PreparedKernel {
     for (int p = 0; p < kTilePositions; ++p) out_offsets[p] = static_cast<int32_t>(p * block);
     call.out_offsets = out_offsets;
     call.out_step = w.output_count() * block;
-    call.last_lanes = tiles_->lanes;
     call.bias = bias_.floats() + first_block * block;
     call.epilogue = epilogue_;
 
