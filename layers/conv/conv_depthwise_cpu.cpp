@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <utility>
 
 #include "engine/cost.h"
 #include "engine/cpu/direct_conv.h"
 #include "engine/cpu/layout.h"
+#include "engine/cpu/row_runs.h"
 #include "engine/registry.h"
 #include "layers/conv/conv_case.h"
 
@@ -20,15 +22,15 @@ namespace camlucida {
 namespace {
 
 constexpr int kMaxRun = 8;
+constexpr int kEdge = 3;  ///< outputs at either end of a run that a tap may miss
 
-/// Up to kMaxRun outputs of one row that read through the same taps, one channel block wide.
+/// A run of outputs of one row, one channel block wide.
 struct DepthwiseCall {
-  const float* const* rows = nullptr;         ///< [row_count] input rows, at column 0
+  const float* const* rows = nullptr;         ///< [row_count] input rows
   const float* const* row_weights = nullptr;  ///< [row_count] [column taps][lanes]
   int row_count = 0;
-  const int32_t* offsets = nullptr;  ///< [column_count] of the first output's inputs in the row
-  const int32_t* weights = nullptr;  ///< [column_count] in the weights of a row
-  int column_count = 0;
+  const RowRuns::Tap* taps = nullptr;  ///< column taps
+  int tap_count = 0;
   int64_t in_step = 0;   ///< input elements from one output to the next
   int64_t out_step = 0;  ///< output elements from one output to the next
   float* out = nullptr;
@@ -38,6 +40,11 @@ struct DepthwiseCall {
 };
 
 using DepthwiseFunction = void (*)(const DepthwiseCall&);
+
+struct DepthwiseFunctions {
+  DepthwiseFunction whole[kMaxRun + 1] = {};  ///< by outputs of the run; every tap is inside
+  DepthwiseFunction part[kMaxRun + 1] = {};   ///< some taps miss outputs at the ends
+};
 
 }  // namespace
 }  // namespace camlucida
@@ -50,41 +57,61 @@ namespace {
 
 #if HWY_TARGET == HWY_SCALAR
 
-const DepthwiseFunction* Depthwise() { return nullptr; }
+DepthwiseFunctions Depthwise() { return {}; }
 
 #else
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// out[p] = bias + sum over rows, columns of in[row][offset + p * in_step] * weight[row][column].
-/// Each weight vector is loaded once for P outputs; inputs are operands of the multiply-add.
-template <int P>
+/// out[p] = bias + sum over rows, taps of in[row][input + p * in_step] * weight[row][tap]. Each
+/// weight vector is loaded once for P outputs; inputs are operands of the multiply-add.
+template <int P, bool kWhole>
 void Outputs(const DepthwiseCall& call) {
   const Float d;
   Vector acc[P];
   for (int p = 0; p < P; ++p) acc[p] = hn::Load(d, call.bias);
+  const int64_t step = call.in_step;
   for (int r = 0; r < call.row_count; ++r) {
-    for (int c = 0; c < call.column_count; ++c) {
-      const Vector weight = hn::Load(d, call.row_weights[r] + call.weights[c]);
-      const float* x = call.rows[r] + call.offsets[c];
+    for (int t = 0; t < call.tap_count; ++t) {
+      const RowRuns::Tap& tap = call.taps[t];
+      const Vector weight = hn::Load(d, call.row_weights[r] + tap.tap * kLanes);
+      const float* x = call.rows[r] + int64_t{tap.input} * kLanes;
       for (int p = 0; p < P; ++p) {
-        acc[p] = hn::MulAdd(hn::Load(d, x + p * call.in_step), weight, acc[p]);
+        const bool certain = kWhole || (p >= kEdge && p < P - kEdge);
+        if (certain || (p >= tap.first && p < tap.last)) {
+          acc[p] = hn::MulAdd(hn::Load(d, x + p * step), weight, acc[p]);
+        }
       }
     }
   }
-  for (int p = 0; p < P; ++p) {
-    const int64_t at = p * call.out_step;
-    const float* addend = call.addend == nullptr ? nullptr : call.addend + at;
-    hn::Store(Finish(call.epilogue, acc[p], addend, kLanes), d, call.out + at);
+  const RegisterEpilogue& e = call.epilogue;
+  if (call.addend != nullptr && e.add_first) {
+    for (int p = 0; p < P; ++p) {
+      acc[p] = hn::Add(acc[p], hn::Load(d, call.addend + p * call.out_step));
+    }
   }
+  if (e.clamps) {  // Max and Min return their second operand if either is NaN
+    const Vector low = hn::Set(d, e.low);
+    const Vector high = hn::Set(d, e.high);
+    for (int p = 0; p < P; ++p) acc[p] = hn::Min(high, hn::Max(low, acc[p]));
+  }
+  if (call.addend != nullptr && !e.add_first) {
+    for (int p = 0; p < P; ++p) {
+      acc[p] = hn::Add(acc[p], hn::Load(d, call.addend + p * call.out_step));
+    }
+  }
+  for (int p = 0; p < P; ++p) hn::Store(acc[p], d, call.out + p * call.out_step);
 }
 
-const DepthwiseFunction* Depthwise() {
-  static constexpr DepthwiseFunction kFunctions[kMaxRun + 1] = {nullptr,    Outputs<1>, Outputs<2>,
-                                                                Outputs<3>, Outputs<4>, Outputs<5>,
-                                                                Outputs<6>, Outputs<7>, Outputs<8>};
-  return kFunctions;
+template <int... P>
+constexpr DepthwiseFunctions Make(std::integer_sequence<int, P...>) {
+  DepthwiseFunctions functions;
+  ((functions.whole[P + 1] = Outputs<P + 1, true>), ...);
+  ((functions.part[P + 1] = Outputs<P + 1, false>), ...);
+  return functions;
 }
+
+DepthwiseFunctions Depthwise() { return Make(std::make_integer_sequence<int, kMaxRun>()); }
 
 #endif  // HWY_SCALAR
 
@@ -112,10 +139,11 @@ class DepthwiseConv final : public PreparedKernel {
         batch_(c.geometry.batch),
         blocks_(channel_blocks(c.geometry.in_channels, block_)),
         rows_(c.lines(1)),
-        columns_(c.lines(2)) {
-    in_rows_ = c.in()[1];
-    in_columns_ = c.in()[2];
-    make_runs(c.adjoint ? 1 : c.geometry.window.stride[2]);
+        columns_(c.lines(2)),
+        in_rows_(c.in()[1]),
+        in_columns_(c.in()[2]),
+        in_step_(c.adjoint ? 1 : c.geometry.window.stride[2]),
+        runs_(columns_, in_step_, kMaxRun, kEdge) {
     pack(c);
   }
 
@@ -128,55 +156,6 @@ class DepthwiseConv final : public PreparedKernel {
   size_t packed_bytes() const override { return weights_.bytes() + bias_.bytes(); }
 
  private:
-  /// Outputs first, first + period, ... that read through taps [first_tap, last_tap) of taps_.
-  struct Run {
-    int64_t first = 0;
-    int count = 0;
-    size_t first_tap = 0;
-    size_t last_tap = 0;
-  };
-
-  std::vector<int32_t> taps_at(int64_t column) const {
-    std::vector<int32_t> taps;
-    for (int64_t t = 0; t < columns_.taps; ++t) {
-      if (columns_.at[static_cast<size_t>(column * columns_.taps + t)] >= 0) {
-        taps.push_back(static_cast<int32_t>(t));
-      }
-    }
-    return taps;
-  }
-
-  /// Cuts a row into runs: neighbours (of a class, for the adjoint of a strided convolution) that
-  /// reach the same taps.
-  void make_runs(int64_t in_step) {
-    in_step_ = in_step * block_;
-    for (int64_t c = 0; c < std::min(columns_.period, columns_.lines); ++c) {
-      for (int64_t first = c; first < columns_.lines;) {
-        const std::vector<int32_t> taps = taps_at(first);
-        int64_t count = 1;
-        while (first + count * columns_.period < columns_.lines &&
-               taps_at(first + count * columns_.period) == taps) {
-          ++count;
-        }
-        const size_t first_tap = weight_offsets_.size();
-        for (const int32_t t : taps) {
-          const int32_t column = columns_.at[static_cast<size_t>(first * columns_.taps + t)];
-          weight_offsets_.push_back(t * block_);
-          in_offsets_.push_back(column * block_);
-        }
-        const int64_t parts = (count + kMaxRun - 1) / kMaxRun;
-        for (int64_t i = 0; i < parts; ++i) {
-          const int64_t skip = count * i / parts;
-          runs_.push_back({first + skip * columns_.period,
-                           static_cast<int>(count * (i + 1) / parts - skip), first_tap,
-                           weight_offsets_.size()});
-          in_skips_.push_back(skip * in_step_);
-        }
-        first += count * columns_.period;
-      }
-    }
-  }
-
   void pack(const ConvCase& c) {
     const int64_t taps = rows_.taps * columns_.taps;
     weights_ = Tensor(Shape{blocks_, taps, block_});
@@ -205,44 +184,37 @@ class DepthwiseConv final : public PreparedKernel {
       rows[call.row_count] = in + in_row * in_columns_ * block_;
       row_weights[call.row_count++] = weights + t * columns_.taps * block_;
     }
-    const float* shifted[kMaxTaps];
-    call.rows = shifted;
+    call.rows = rows;
     call.row_weights = row_weights;
-    call.in_step = in_step_;
+    call.in_step = in_step_ * block_;
     call.out_step = columns_.period * block_;
     call.bias = bias_.floats() + plane % blocks_ * block_;
     call.epilogue = epilogue_;
     const int64_t row_at = (plane * rows_.lines + row) * columns_.lines * block_;
     const float* addend = data.addend == nullptr ? nullptr : data.addend + row_at;
-    for (size_t i = 0; i < runs_.size(); ++i) {
-      const Run& run = runs_[i];
-      for (int r = 0; r < call.row_count; ++r) shifted[r] = rows[r] + in_skips_[i];
-      call.offsets = in_offsets_.data() + run.first_tap;
-      call.weights = weight_offsets_.data() + run.first_tap;
-      call.column_count = static_cast<int>(run.last_tap - run.first_tap);
+    for (const RowRuns::Run& run : runs_.runs) {
+      call.taps = runs_.taps.data() + run.first_tap;
+      call.tap_count = static_cast<int>(run.last_tap - run.first_tap);
       call.out = data.out + row_at + run.first * block_;
       call.addend =
           addend == nullptr ? nullptr : epilogue_.register_addend(addend + run.first * block_);
-      functions_[run.count](call);
+      (run.whole ? functions_.whole : functions_.part)[run.count](call);
     }
     epilogue_.finish(data.out + row_at, addend, columns_.lines * block_);
   }
 
   bool backward_;
   FusedEpilogue epilogue_;
-  const DepthwiseFunction* functions_;
+  DepthwiseFunctions functions_;
   int block_;
   int64_t batch_;
   int64_t blocks_;
   LineMap rows_;
   LineMap columns_;
-  int64_t in_rows_ = 0;
-  int64_t in_columns_ = 0;
-  int64_t in_step_ = 0;
-  std::vector<Run> runs_;
-  std::vector<int64_t> in_skips_;  // input elements from the first run of the same taps
-  std::vector<int32_t> weight_offsets_;
-  std::vector<int32_t> in_offsets_;
+  int64_t in_rows_;
+  int64_t in_columns_;
+  int64_t in_step_;
+  RowRuns runs_;
   Tensor weights_;  // [blocks][row taps][column taps][b]
   Tensor bias_;     // [blocks][b]
 };
@@ -253,7 +225,7 @@ std::vector<Offer> offer(const KernelCase& kernel_case) {
   if (!c) return {Offer::no(reason)};
   const ConvGeometry& g = c->geometry;
   if (!g.is_depthwise() || g.group == 1) return {Offer::no("not depthwise")};
-  if (HWY_DYNAMIC_DISPATCH(Depthwise)() == nullptr) return {Offer::no("needs SIMD")};
+  if (HWY_DYNAMIC_DISPATCH(Depthwise)().whole[1] == nullptr) return {Offer::no("needs SIMD")};
   if (g.window.input[0] != 1 || g.window.output[0] != 1 || g.window.kernel[0] != 1) {
     return {Offer::no("has depth")};
   }
