@@ -1,6 +1,10 @@
 /// Convolution kernels on cases that the small examples of the layers do not reach: many channels
 /// (several chunks of weights), channel tails, merged groups, wide and narrow maps.
 #include <gtest/gtest.h>
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <limits>
 
 #include "engine/cpu/direct_conv.h"
 #include "layers/conv/conv.h"
@@ -79,6 +83,38 @@ TEST(LineMap, AdjointReadsWhatReads) {
       }
     }
   }
+}
+
+/// A NaN in one input pixel reaches every output that reads it, through a clamp, and no other.
+TEST(DirectConv, KeepsNan) {
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    hwy::SetSupportedTargetsForTest(target);
+    if (tile_set() == nullptr) continue;
+    const int64_t block = simd_block();
+    const int64_t columns = 20;
+    DirectConvShape shape;
+    shape.group_in = shape.group_out = block;
+    shape.in_columns = columns;
+    shape.rows = LineMap::convolution(1, 1, 1, 1, 1, 0);
+    shape.columns = LineMap::convolution(columns, columns, 3, 1, 1, 1);
+    shape.out_stride = block * 3;
+    shape.in_stride = 3;
+    const std::vector<float> weight(static_cast<size_t>(block * block * 3), 0.5f);
+    FusedEpilogue epilogue;
+    epilogue.clamps = true;
+    epilogue.low = 0;
+    epilogue.high = 6;
+    Tensor x(Shape{columns * block});
+    Tensor y(Shape{columns * block});
+    x.floats()[9 * block + 1] = std::numeric_limits<float>::quiet_NaN();
+    ThreadPool pool(1);
+    DirectConv(shape, weight.data(), nullptr, epilogue).run(x.floats(), y.floats(), nullptr, pool);
+    for (int64_t i = 0; i < columns * block; ++i) {
+      const bool reads = std::abs(i / block - 9) <= 1;
+      EXPECT_EQ(std::isnan(y.floats()[i]), reads) << hwy::TargetName(target) << " element " << i;
+    }
+  }
+  hwy::SetSupportedTargetsForTest(0);
 }
 
 }  // namespace

@@ -17,6 +17,10 @@ constexpr int64_t kChunkProducts = 1024;
 /// Narrower maps are cut into spans across rows. In wider ones spans end with the row, so that a
 /// tile at the upper or lower border skips the taps that read only padding.
 constexpr int64_t kMinRow = 12;
+/// Weights are fetched ahead of use if they exceed a cache of this many floats (1 MB) and at most
+/// so many tiles share a chunk.
+constexpr int64_t kCacheFloats = int64_t{1} << 18;
+constexpr int64_t kFewTiles = 64;
 /// Sums kept together until the epilogue's function call, per output block: stays in the L1 cache.
 constexpr int64_t kCallPositions = 48;
 
@@ -85,6 +89,13 @@ LineMap LineMap::combine(const LineMap& outer, const LineMap& inner, int64_t inn
   return map;
 }
 
+struct DirectConv::Places {
+  int tap_count = 0;
+  int32_t taps[kMaxTaps];
+  int32_t in[kMaxTaps * kTilePositions];
+  int32_t out[kTilePositions];
+};
+
 std::string DirectConv::refusal(const DirectConvShape& s) {
   const TileSet* tiles = tile_set();
   if (tiles == nullptr) return "needs SIMD";
@@ -125,6 +136,16 @@ DirectConv::DirectConv(DirectConvShape shape, const float* weight, const float* 
   row_offsets_ = to_offsets(shape_.rows, shape_.in_columns * block);
   column_offsets_ = to_offsets(shape_.columns, block);
   make_spans();
+  if (taps == 1) {
+    Places places;
+    for (const Span& span : spans_) {
+      fill(span, places);
+      Pointwise& to = pointwise_.emplace_back();
+      to.tap_count = places.tap_count;
+      std::copy_n(places.in, span.count, to.in);
+      std::copy_n(places.out, span.count, to.out);
+    }
+  }
   pack(weight, bias);
 }
 
@@ -163,33 +184,35 @@ void DirectConv::pack(const float* weight, const float* bias) {
   weights_ = Tensor(Shape{groups, out_blocks, group_in, taps, block});
   bias_ = Tensor(Shape{groups, out_blocks, block});
 
-  float* to = weights_.floats();
+  // One vector per input channel and tap; what stays zero is padding or joins different groups.
   for (int64_t g = 0; g < groups; ++g) {
+    float* cut_weights = weights_.floats() + g * out_blocks * group_in * taps * block;
     int64_t first_out = 0;
     for (const int cut : cuts_) {
-      for (int64_t start = 0; start < group_in; start += block) {
-        const int64_t end = std::min(start + block, group_in);
-        for (int64_t t = 0; t < taps; ++t) {
-          for (int64_t i = start; i < end; ++i) {
-            const int64_t source_group = g * merged_ + i / shape_.group_in;
-            const float* from = weight + source_group * shape_.group_stride +
-                                i % shape_.group_in * shape_.in_stride + t;
-            for (int64_t m = first_out; m < first_out + cut * block; ++m, ++to) {
-              const bool connected = m < group_out && m / shape_.group_out == i / shape_.group_in;
-              *to = connected ? from[m % shape_.group_out * shape_.out_stride] : 0.0f;
-            }
+      const int64_t width = cut * block;
+      for (int64_t m = first_out; m < std::min(first_out + width, group_out); ++m) {
+        const int64_t member = m / shape_.group_out;
+        const float* from = weight + (g * merged_ + member) * shape_.group_stride +
+                            m % shape_.group_out * shape_.out_stride;
+        for (int64_t i = 0; i < shape_.group_in; ++i) {
+          const int64_t channel = member * shape_.group_in + i;
+          const int64_t start = channel / block * block;
+          const int64_t lanes = std::min(block, group_in - start);
+          float* to = cut_weights + (start * taps + channel - start) * width + m - first_out;
+          for (int64_t t = 0; t < taps; ++t) {
+            to[t * lanes * width] = from[i * shape_.in_stride + t];
           }
         }
       }
-      first_out += cut * block;
+      cut_weights += group_in * taps * width;
+      first_out += width;
     }
     if (bias == nullptr) continue;
     std::copy_n(bias + g * group_out, group_out, bias_.floats() + g * out_blocks * block);
   }
 }
 
-void DirectConv::fill(const Span& span, TileCall& call, int32_t* offsets, int32_t* taps,
-                      int32_t* out_offsets) const {
+void DirectConv::fill(const Span& span, Places& places) const {
   const LineMap& rows = shape_.rows;
   const LineMap& columns = shape_.columns;
   const int32_t* row[kTilePositions];
@@ -199,7 +222,7 @@ void DirectConv::fill(const Span& span, TileCall& call, int32_t* offsets, int32_
   for (int p = 0; p < span.count; ++p) {
     row[p] = row_offsets_.data() + r * rows.taps;
     column[p] = column_offsets_.data() + c * columns.taps;
-    out_offsets[p] = static_cast<int32_t>((r * columns.lines + c) * tiles_->lanes);
+    places.out[p] = static_cast<int32_t>((r * columns.lines + c) * tiles_->lanes);
     c += columns.period;
     if (c >= columns.lines) {
       c %= columns.period;
@@ -212,14 +235,14 @@ void DirectConv::fill(const Span& span, TileCall& call, int32_t* offsets, int32_
       int32_t all_padding = -1;
       for (int p = 0; p < span.count; ++p) {
         const int32_t offset = row[p][a] + column[p][b];
-        offsets[used * kTilePositions + p] = offset;
+        places.in[used * kTilePositions + p] = offset;
         all_padding &= offset;
       }
       if (all_padding < 0) continue;
-      taps[used++] = static_cast<int32_t>(a * columns.taps + b);
+      places.taps[used++] = static_cast<int32_t>(a * columns.taps + b);
     }
   }
-  call.tap_count = used;
+  places.tap_count = used;
 }
 
 void DirectConv::run(const float* in, float* out, const float* addend, ThreadPool& pool) const {
@@ -232,27 +255,18 @@ void DirectConv::run(const float* in, float* out, const float* addend, ThreadPoo
 void DirectConv::run_share(const float* in, float* out, const float* addend, int64_t begin,
                            int64_t end) const {
   const int64_t block = tiles_->lanes;
-  const int64_t groups = shape_.groups / merged_;
   const int64_t group_in = merged_ * shape_.group_in;
   const int64_t in_blocks = ceil_div(group_in, block);
   const int64_t out_blocks = ceil_div(merged_ * shape_.group_out, block);
   const int64_t taps = shape_.rows.taps * shape_.columns.taps;
-  const auto spans = static_cast<int64_t>(spans_.size());
   const auto cuts = static_cast<int64_t>(cuts_.size());
+  const int64_t per_cut = shape_.batch * static_cast<int64_t>(spans_.size());
 
-  int32_t offsets[kMaxTaps * kTilePositions];
-  int32_t tap_list[kMaxTaps];
-  int32_t out_offsets[kTilePositions];
   TileCall call;
   call.in_step = shape_.in_rows * shape_.in_columns * block;
   call.out_step = shape_.rows.lines * shape_.columns.lines * block;
-  call.offsets = offsets;
-  call.taps = tap_list;
-  call.out_offsets = out_offsets;
   call.all_taps = static_cast<int>(taps);
   call.epilogue = epilogue_;
-
-  const int64_t per_cut = shape_.batch * spans;
   while (begin < end) {
     const int64_t g = begin / per_cut / cuts;
     const int64_t cut = begin / per_cut % cuts;
@@ -260,13 +274,12 @@ void DirectConv::run_share(const float* in, float* out, const float* addend, int
     const int64_t last = std::min(per_cut, first + end - begin);
     begin += last - first;
 
-    int64_t out_block = 0;  // within the group
+    int64_t out_block = g * out_blocks;
     for (int64_t i = 0; i < cut; ++i) out_block += cuts_[static_cast<size_t>(i)];
     const int width = cuts_[static_cast<size_t>(cut)];
-    const float* weights =
-        weights_.floats() + (g * out_blocks + out_block) * block * group_in * taps;
-    call.bias = bias_.floats() + (g * out_blocks + out_block) * block;
-
+    const float* weights = weights_.floats() + out_block * block * group_in * taps;
+    call.bias = bias_.floats() + out_block * block;
+    const int64_t out_at = out_block * call.out_step;
     for (int64_t start = 0; start < in_blocks; start += chunk_) {
       const int64_t channels = std::min(chunk_ * block, group_in - start * block);
       call.full_blocks = static_cast<int>(channels / block);
@@ -274,29 +287,71 @@ void DirectConv::run_share(const float* in, float* out, const float* addend, int
       call.weights = weights + start * block * taps * width * block;
       call.first = start == 0;
       call.last = start + chunk_ >= in_blocks;
-      int64_t pending = 0;  // finished positions that wait for the epilogue's call
-      for (int64_t i = first; i < last; ++i) {
-        const int64_t n = i / spans;
-        const Span& span = spans_[static_cast<size_t>(i % spans)];
-        const int64_t out_at =
-            (n * groups * out_blocks + g * out_blocks + out_block) * call.out_step;
-        call.in = in + (n * groups * in_blocks + g * in_blocks + start) * call.in_step;
-        call.out = out + out_at;
-        call.addend = addend == nullptr ? nullptr : epilogue_.register_addend(addend + out_at);
-        fill(span, call, offsets, tap_list, out_offsets);
-        tiles_->functions[span.count][width](call);
+      const Data data{in + (g * in_blocks + start) * call.in_step, out + out_at,
+                      addend == nullptr ? nullptr : addend + out_at};
+      run_tiles(call, data, width, first, last);
+    }
+  }
+}
 
-        if (!call.last || !epilogue_.calls_function()) continue;
-        pending += span.count;
-        const bool image_ends = i + 1 == last || (i + 1) % spans == 0;
-        if (pending < kCallPositions && !image_ends) continue;
-        const int64_t from = out_offsets[span.count - 1] + block - pending * block;
+/// Tiles [first, last) of all images' spans, on one cut and chunk of weights.
+void DirectConv::run_tiles(TileCall& call, const Data& data, int width, int64_t first,
+                           int64_t last) const {
+  const int64_t block = tiles_->lanes;
+  const int64_t groups = shape_.groups / merged_;
+  const int64_t in_image = groups * ceil_div(merged_ * shape_.group_in, block) * call.in_step;
+  const int64_t out_image = groups * ceil_div(merged_ * shape_.group_out, block) * call.out_step;
+  constexpr int32_t kOnlyTap = 0;
+  Places places;
+  call.offsets = places.in;
+  call.taps = pointwise_.empty() ? places.taps : &kOnlyTap;
+  call.out_offsets = places.out;
+
+  // The next chunk of weights follows in memory. Where few tiles share a chunk it comes from afar,
+  // so have it fetched meanwhile, evenly over the steps of these tiles.
+  const int64_t steps = (call.full_blocks + (call.tail_lanes > 0)) * call.all_taps;
+  const int64_t chunk =
+      (call.full_blocks * block + call.tail_lanes) * call.all_taps * width * block;
+  const int64_t left = weights_.floats() + weights_.count() - call.weights - chunk;
+  const bool fetch = last - first <= kFewTiles && weights_.count() >= kCacheFloats && left >= chunk;
+  call.ahead_lines = fetch ? static_cast<int>(ceil_div(chunk / 16, steps * (last - first))) : 0;
+  call.ahead = call.weights + chunk;
+
+  const auto spans = static_cast<int64_t>(spans_.size());
+  int64_t n = first / spans;
+  auto at = static_cast<size_t>(first % spans);
+  int64_t pending = 0;  // finished positions that wait for the epilogue's call
+  for (int64_t i = first; i < last; ++i) {
+    const Span& span = spans_[at];
+    call.in = data.in + n * in_image;
+    call.out = data.out + n * out_image;
+    const float* addend = data.addend == nullptr ? nullptr : data.addend + n * out_image;
+    call.addend = addend == nullptr ? nullptr : epilogue_.register_addend(addend);
+    if (pointwise_.empty()) {
+      fill(span, places);
+      call.tap_count = places.tap_count;
+    } else {
+      call.offsets = pointwise_[at].in;
+      call.out_offsets = pointwise_[at].out;
+      call.tap_count = pointwise_[at].tap_count;
+    }
+    tiles_->functions[span.count][width](call);
+    call.ahead += steps * call.ahead_lines * 16;
+    const bool image_ends = ++at == spans_.size();
+    if (call.last && epilogue_.calls_function()) {
+      pending += span.count;
+      if (pending >= kCallPositions || image_ends || i + 1 == last) {
+        const int64_t from = call.out_offsets[span.count - 1] + block - pending * block;
         for (int o = 0; o < width; ++o) {
-          const int64_t at = out_at + o * call.out_step + from;
-          epilogue_.finish(out + at, addend == nullptr ? nullptr : addend + at, pending * block);
+          const int64_t y = o * call.out_step + from;
+          epilogue_.finish(call.out + y, addend == nullptr ? nullptr : addend + y, pending * block);
         }
         pending = 0;
       }
+    }
+    if (image_ends) {
+      at = 0;
+      ++n;
     }
   }
 }

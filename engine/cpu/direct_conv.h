@@ -76,13 +76,26 @@ class DirectConv {
     int32_t count = 0;
   };
 
+  /// Where a span with a single tap reads and writes.
+  struct Pointwise {
+    int32_t tap_count = 0;  ///< 0: all padding
+    int32_t in[kTilePositions] = {};
+    int32_t out[kTilePositions] = {};
+  };
+  struct Places;  // the same for any number of taps
+  /// Image 0 of a run, at the channels that a cut and chunk read and write.
+  struct Data {
+    const float* in;
+    float* out;
+    const float* addend;
+  };
+
   void make_spans();
   void pack(const float* weight, const float* bias);
   void run_share(const float* in, float* out, const float* addend, int64_t begin,
                  int64_t end) const;
-  /// The taps that the span reads and where its positions read and write.
-  void fill(const Span& span, TileCall& call, int32_t* offsets, int32_t* taps,
-            int32_t* out_offsets) const;
+  void run_tiles(TileCall& call, const Data& data, int width, int64_t first, int64_t last) const;
+  void fill(const Span& span, Places& places) const;
 
   DirectConvShape shape_;  // with groups merged
   int64_t merged_ = 1;     // groups of the caller in one of ours
@@ -93,6 +106,7 @@ class DirectConv {
   std::vector<Span> spans_;
   std::vector<int32_t> row_offsets_;     // rows.at in elements
   std::vector<int32_t> column_offsets_;  // columns.at in elements
+  std::vector<Pointwise> pointwise_;     // of all spans if there is one tap, else empty
   Tensor weights_;                       // [groups][cuts][in blocks][taps][lanes][B][b]
   Tensor bias_;                          // [groups][out blocks][b]
 };

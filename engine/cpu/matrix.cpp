@@ -13,6 +13,7 @@
 #include <hwy/highway.h>
 
 #include "engine/cpu/epilogue-inl.h"
+#include "engine/cpu/unroll.h"
 
 #ifndef CAMLUCIDA_MATRIX_TYPES
 #define CAMLUCIDA_MATRIX_TYPES
@@ -62,28 +63,37 @@ void Dot(const float* x, int64_t x_row, const float* w, int64_t w_row, int64_t i
          int64_t y_row) {
   const Float d;
   Vector acc[P][B];
+  CAMLUCIDA_UNROLL
   for (int p = 0; p < P; ++p) {
+    CAMLUCIDA_UNROLL
     for (int o = 0; o < B; ++o) acc[p][o] = hn::Zero(d);
   }
   int64_t k = 0;
   for (; k + kLanes <= inner; k += kLanes) {
     Vector weight[B];
+    CAMLUCIDA_UNROLL
     for (int o = 0; o < B; ++o) weight[o] = hn::LoadU(d, w + o * w_row + k);
+    CAMLUCIDA_UNROLL
     for (int p = 0; p < P; ++p) {
       const Vector value = hn::LoadU(d, x + p * x_row + k);
+      CAMLUCIDA_UNROLL
       for (int o = 0; o < B; ++o) acc[p][o] = hn::MulAdd(value, weight[o], acc[p][o]);
     }
   }
   if (k < inner) {
     const int rest = static_cast<int>(inner - k);
+    CAMLUCIDA_UNROLL
     for (int p = 0; p < P; ++p) {
       const Vector value = LoadLanes(x + p * x_row + k, rest);
+      CAMLUCIDA_UNROLL
       for (int o = 0; o < B; ++o) {
         acc[p][o] = hn::MulAdd(value, LoadLanes(w + o * w_row + k, rest), acc[p][o]);
       }
     }
   }
+  CAMLUCIDA_UNROLL
   for (int p = 0; p < P; ++p) {
+    CAMLUCIDA_UNROLL
     for (int o = 0; o < B; ++o) y[p * y_row + o] = hn::GetLane(hn::SumOfLanes(d, acc[p][o]));
   }
 }
@@ -96,13 +106,16 @@ HWY_INLINE void StreamRows(const MatrixShape& s, const float* x, const float* w,
   for (int64_t c = 0; c < columns; c += kLanes) {
     const int lanes = static_cast<int>(HWY_MIN(columns - c, int64_t{kLanes}));
     Vector acc[P];
+    CAMLUCIDA_UNROLL
     for (int p = 0; p < P; ++p) acc[p] = LoadLanes(y + p * s.y_row + c, lanes);
     for (int k = 0; k < K; ++k) {
       const Vector weight = LoadLanes(w + k * s.w_row + c, lanes);
+      CAMLUCIDA_UNROLL
       for (int p = 0; p < P; ++p) {
         acc[p] = hn::MulAdd(hn::Set(d, x[p * s.x_row + k * s.x_step]), weight, acc[p]);
       }
     }
+    CAMLUCIDA_UNROLL
     for (int p = 0; p < P; ++p) StoreLanes(acc[p], y + p * s.y_row + c, lanes);
   }
 }

@@ -44,8 +44,8 @@ RowRuns::RowRuns(const LineMap& columns, int64_t in_step, int64_t longest, int64
       while (count > 1 && widest_edge(read, count) > edge) {
         read = taps_of(columns, first, --count, in_step);
       }
-      runs.push_back({first, static_cast<int>(count), widest_edge(read, count) == 0, taps.size(),
-                      taps.size() + read.size()});
+      runs.push_back({first, static_cast<int>(count), static_cast<int>(widest_edge(read, count)),
+                      taps.size(), taps.size() + read.size()});
       taps.insert(taps.end(), read.begin(), read.end());
       done += count;
     }

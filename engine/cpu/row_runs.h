@@ -20,7 +20,7 @@ struct RowRuns {
   struct Run {
     int64_t first = 0;  ///< outputs first, first + period, ...
     int count = 0;
-    bool whole = true;  ///< every tap is inside for all outputs
+    int edge = 0;  ///< most outputs that a tap misses at either end
     size_t first_tap = 0;
     size_t last_tap = 0;  ///< [first_tap, last_tap) of `taps`: those any output of the run reads
   };

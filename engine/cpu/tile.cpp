@@ -1,5 +1,6 @@
 #include "engine/cpu/tile.h"
 
+#include <hwy/cache_control.h>
 #include <utility>
 
 #undef HWY_TARGET_INCLUDE
@@ -9,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include "engine/cpu/epilogue-inl.h"
+#include "engine/cpu/unroll.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace camlucida {
@@ -25,15 +27,28 @@ namespace hn = hwy::HWY_NAMESPACE;
 /// Read where a tap falls on padding.
 alignas(64) constexpr float kZeros[kTileLanes] = {};
 
+constexpr int kFloatsPerLine = 16;
+
+HWY_INLINE void FetchToL2(const float* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address, 0, 2);
+#else
+  (void)address;
+#endif
+}
+
 /// acc[p][o] += x[p][c] * w[c][o] for one channel c of an input block.
 template <int P, int B>
 HWY_INLINE void AddLane(const float* const (&x)[P], const float* HWY_RESTRICT w, ptrdiff_t c,
                         Vector (&acc)[P][B]) {
   const Float d;
   Vector weight[B];
+  CAMLUCIDA_UNROLL
   for (int o = 0; o < B; ++o) weight[o] = hn::Load(d, w + (c * B + o) * kLanes);
+  CAMLUCIDA_UNROLL
   for (int p = 0; p < P; ++p) {
     const Vector value = hn::Set(d, x[p][c]);
+    CAMLUCIDA_UNROLL
     for (int o = 0; o < B; ++o) acc[p][o] = hn::MulAdd(value, weight[o], acc[p][o]);
   }
 }
@@ -41,11 +56,13 @@ HWY_INLINE void AddLane(const float* const (&x)[P], const float* HWY_RESTRICT w,
 /// Adds all taps of one input block of `lanes` channels (kFull: kLanes of them).
 template <int P, int B, bool kFull>
 HWY_INLINE void AddBlock(const TileCall& call, const float* in, const float* weights, int lanes,
-                         Vector (&acc)[P][B]) {
+                         const float*& ahead, Vector (&acc)[P][B]) {
   const float* const source[2] = {in, kZeros};
   for (int t = 0; t < call.tap_count; ++t) {
+    for (int i = 0; i < call.ahead_lines; ++i, ahead += kFloatsPerLine) FetchToL2(ahead);
     const int32_t* offsets = call.offsets + t * kTilePositions;
     const float* x[P];
+    CAMLUCIDA_UNROLL
     for (int p = 0; p < P; ++p) {
       const int32_t padding = offsets[p] >> 31;  // all ones or zero: a select without a branch
       x[p] = source[-padding] + (offsets[p] & ~padding);
@@ -64,20 +81,39 @@ HWY_INLINE void AddBlock(const TileCall& call, const float* in, const float* wei
   }
 }
 
-/// acc[p][o] = f(acc[p][o], what lies at its place in `values`); kWhole: all lanes exist.
-template <int P, int B, bool kWhole, class F>
-HWY_INLINE void WithStored(const TileCall& call, const float* values, Vector (&acc)[P][B],
-                           const F& f) {
-  const Float d;
-  for (int p = 0; p < P; ++p) {
-    for (int o = 0; o < B; ++o) {
-      const float* from = values + call.out_offsets[p] + o * call.out_step;
-      if (kWhole || o + 1 < B) {
-        acc[p][o] = f(acc[p][o], hn::LoadU(d, from));
-      } else {
-        acc[p][o] = f(acc[p][o], LoadLanes(from, call.last_lanes));
-      }
+/// The vectors of the tile as they lie at `base`; kWhole: all lanes of the last block exist.
+template <int P, int B, bool kWhole>
+struct Stored {
+  float* at[P];
+  int64_t step;
+  int last_lanes;
+
+  HWY_INLINE Stored(const TileCall& call, const float* base)
+      : step(call.out_step), last_lanes(call.last_lanes) {
+    CAMLUCIDA_UNROLL
+    for (int p = 0; p < P; ++p) at[p] = const_cast<float*>(base) + call.out_offsets[p];
+  }
+  HWY_INLINE Vector Load(int p, int o) const {
+    const float* from = at[p] + o * step;
+    return kWhole || o + 1 < B ? hn::LoadU(Float(), from) : LoadLanes(from, last_lanes);
+  }
+  HWY_INLINE void Store(Vector value, int p, int o) const {
+    float* to = at[p] + o * step;
+    if (kWhole || o + 1 < B) {
+      hn::StoreU(value, Float(), to);
+    } else {
+      StoreLanes(value, to, last_lanes);
     }
+  }
+};
+
+template <int P, int B, bool kWhole>
+HWY_INLINE void AddStored(const TileCall& call, const float* base, Vector (&acc)[P][B]) {
+  const Stored<P, B, kWhole> stored(call, base);
+  CAMLUCIDA_UNROLL
+  for (int p = 0; p < P; ++p) {
+    CAMLUCIDA_UNROLL
+    for (int o = 0; o < B; ++o) acc[p][o] = hn::Add(acc[p][o], stored.Load(p, o));
   }
 }
 
@@ -86,51 +122,59 @@ HWY_INLINE void WithStored(const TileCall& call, const float* values, Vector (&a
 template <int P, int B, bool kWhole>
 HWY_INLINE void FinishTile(const TileCall& call, Vector (&acc)[P][B]) {
   const Float d;
-  const auto add = [](Vector a, Vector b) HWY_ATTR { return hn::Add(a, b); };
+  CAMLUCIDA_UNROLL
   for (int o = 0; o < B; ++o) {
     const Vector bias = hn::Load(d, call.bias + o * kLanes);
+    CAMLUCIDA_UNROLL
     for (int p = 0; p < P; ++p) acc[p][o] = hn::Add(acc[p][o], bias);
   }
   const RegisterEpilogue& e = call.epilogue;
-  if (call.addend != nullptr && e.add_first) WithStored<P, B, kWhole>(call, call.addend, acc, add);
+  const float* addend = call.addend;
+  if (addend != nullptr && e.add_first) AddStored<P, B, kWhole>(call, addend, acc);
   if (e.clamps) {
     const Vector low = hn::Set(d, e.low);
     const Vector high = hn::Set(d, e.high);
+    CAMLUCIDA_UNROLL
     for (int p = 0; p < P; ++p) {
+      CAMLUCIDA_UNROLL
       for (int o = 0; o < B; ++o) acc[p][o] = hn::Min(high, hn::Max(low, acc[p][o]));
     }
   }
-  if (call.addend != nullptr && !e.add_first) WithStored<P, B, kWhole>(call, call.addend, acc, add);
+  if (addend != nullptr && !e.add_first) AddStored<P, B, kWhole>(call, addend, acc);
 }
 
 template <int P, int B, bool kWhole>
 HWY_INLINE void TileOf(const TileCall& call) {
-  const Float d;
   Vector acc[P][B];
+  CAMLUCIDA_UNROLL
   for (int p = 0; p < P; ++p) {
-    for (int o = 0; o < B; ++o) acc[p][o] = hn::Zero(d);
+    CAMLUCIDA_UNROLL
+    for (int o = 0; o < B; ++o) acc[p][o] = hn::Zero(Float());
   }
-  if (!call.first) {
-    WithStored<P, B, kWhole>(call, call.out, acc,
-                             [](Vector, Vector stored) HWY_ATTR { return stored; });
+  // Adding to zeros: a chain of sums continued from memory has the bits of an unbroken one.
+  if (!call.first) AddStored<P, B, kWhole>(call, call.out, acc);
+  if (call.addend != nullptr) {
+    const Stored<P, B, kWhole> addend(call, call.addend);
+    CAMLUCIDA_UNROLL
+    for (int p = 0; p < P; ++p) {
+      CAMLUCIDA_UNROLL
+      for (int o = 0; o < B; ++o) hwy::Prefetch(addend.at[p] + o * addend.step);
+    }
   }
   const float* in = call.in;
   const float* weights = call.weights;
+  const float* ahead = call.ahead;
   const int64_t weight_step = int64_t{call.all_taps} * kLanes * B * kLanes;
   for (int i = 0; i < call.full_blocks; ++i, in += call.in_step, weights += weight_step) {
-    AddBlock<P, B, true>(call, in, weights, kLanes, acc);
+    AddBlock<P, B, true>(call, in, weights, kLanes, ahead, acc);
   }
-  if (call.tail_lanes > 0) AddBlock<P, B, false>(call, in, weights, call.tail_lanes, acc);
+  if (call.tail_lanes > 0) AddBlock<P, B, false>(call, in, weights, call.tail_lanes, ahead, acc);
   if (call.last) FinishTile<P, B, kWhole>(call, acc);
+  const Stored<P, B, kWhole> out(call, call.out);
+  CAMLUCIDA_UNROLL
   for (int p = 0; p < P; ++p) {
-    for (int o = 0; o < B; ++o) {
-      float* to = call.out + call.out_offsets[p] + o * call.out_step;
-      if (kWhole || o + 1 < B) {
-        hn::StoreU(acc[p][o], d, to);
-      } else {
-        StoreLanes(acc[p][o], to, call.last_lanes);
-      }
-    }
+    CAMLUCIDA_UNROLL
+    for (int o = 0; o < B; ++o) out.Store(acc[p][o], p, o);
   }
 }
 

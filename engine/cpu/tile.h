@@ -35,6 +35,10 @@ struct TileCall {
   // Weights, packed [blocks][all_taps][lanes of the block][B][lanes]
   const float* weights = nullptr;  ///< block 0 of this call
   int all_taps = 1;
+  /// Weights that a later call will read: that many cache lines of them are fetched into the L2
+  /// cache for every block and tap of this call, going on from `ahead`. 0 = none.
+  const float* ahead = nullptr;
+  int ahead_lines = 0;
   // Output
   float* out = nullptr;
   const int32_t* out_offsets = nullptr;  ///< [P], elements

@@ -15,6 +15,7 @@
 #include <hwy/highway.h>
 
 #include "engine/cpu/epilogue-inl.h"
+#include "engine/cpu/unroll.h"
 
 #ifndef CAMLUCIDA_DEPTHWISE_TYPES
 #define CAMLUCIDA_DEPTHWISE_TYPES
@@ -22,7 +23,7 @@ namespace camlucida {
 namespace {
 
 constexpr int kMaxRun = 8;
-constexpr int kEdge = 3;  ///< outputs at either end of a run that a tap may miss
+constexpr int kMaxEdge = 3;  ///< outputs at either end of a run that a tap may miss
 
 /// A run of outputs of one row, one channel block wide.
 struct DepthwiseCall {
@@ -42,8 +43,8 @@ struct DepthwiseCall {
 using DepthwiseFunction = void (*)(const DepthwiseCall&);
 
 struct DepthwiseFunctions {
-  DepthwiseFunction whole[kMaxRun + 1] = {};  ///< by outputs of the run; every tap is inside
-  DepthwiseFunction part[kMaxRun + 1] = {};   ///< some taps miss outputs at the ends
+  /// [edge][outputs of the run]: every tap misses at most `edge` outputs at either end.
+  DepthwiseFunction run[kMaxEdge + 1][kMaxRun + 1] = {};
 };
 
 }  // namespace
@@ -65,10 +66,11 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 /// out[p] = bias + sum over rows, taps of in[row][input + p * in_step] * weight[row][tap]. Each
 /// weight vector is loaded once for P outputs; inputs are operands of the multiply-add.
-template <int P, bool kWhole>
+template <int P, int E>
 void Outputs(const DepthwiseCall& call) {
   const Float d;
   Vector acc[P];
+  CAMLUCIDA_UNROLL
   for (int p = 0; p < P; ++p) acc[p] = hn::Load(d, call.bias);
   const int64_t step = call.in_step;
   for (int r = 0; r < call.row_count; ++r) {
@@ -76,8 +78,9 @@ void Outputs(const DepthwiseCall& call) {
       const RowRuns::Tap& tap = call.taps[t];
       const Vector weight = hn::Load(d, call.row_weights[r] + tap.tap * kLanes);
       const float* x = call.rows[r] + int64_t{tap.input} * kLanes;
+      CAMLUCIDA_UNROLL
       for (int p = 0; p < P; ++p) {
-        const bool certain = kWhole || (p >= kEdge && p < P - kEdge);
+        const bool certain = p >= E && p < P - E;
         if (certain || (p >= tap.first && p < tap.last)) {
           acc[p] = hn::MulAdd(hn::Load(d, x + p * step), weight, acc[p]);
         }
@@ -86,6 +89,7 @@ void Outputs(const DepthwiseCall& call) {
   }
   const RegisterEpilogue& e = call.epilogue;
   if (call.addend != nullptr && e.add_first) {
+    CAMLUCIDA_UNROLL
     for (int p = 0; p < P; ++p) {
       acc[p] = hn::Add(acc[p], hn::Load(d, call.addend + p * call.out_step));
     }
@@ -93,21 +97,26 @@ void Outputs(const DepthwiseCall& call) {
   if (e.clamps) {  // Max and Min return their second operand if either is NaN
     const Vector low = hn::Set(d, e.low);
     const Vector high = hn::Set(d, e.high);
+    CAMLUCIDA_UNROLL
     for (int p = 0; p < P; ++p) acc[p] = hn::Min(high, hn::Max(low, acc[p]));
   }
   if (call.addend != nullptr && !e.add_first) {
+    CAMLUCIDA_UNROLL
     for (int p = 0; p < P; ++p) {
       acc[p] = hn::Add(acc[p], hn::Load(d, call.addend + p * call.out_step));
     }
   }
+  CAMLUCIDA_UNROLL
   for (int p = 0; p < P; ++p) hn::Store(acc[p], d, call.out + p * call.out_step);
 }
 
 template <int... P>
 constexpr DepthwiseFunctions Make(std::integer_sequence<int, P...>) {
   DepthwiseFunctions functions;
-  ((functions.whole[P + 1] = Outputs<P + 1, true>), ...);
-  ((functions.part[P + 1] = Outputs<P + 1, false>), ...);
+  ((functions.run[0][P + 1] = Outputs<P + 1, 0>), ...);
+  ((functions.run[1][P + 1] = Outputs<P + 1, 1>), ...);
+  ((functions.run[2][P + 1] = Outputs<P + 1, 3>), ...);
+  ((functions.run[3][P + 1] = Outputs<P + 1, 3>), ...);
   return functions;
 }
 
@@ -143,7 +152,7 @@ class DepthwiseConv final : public PreparedKernel {
         in_rows_(c.in()[1]),
         in_columns_(c.in()[2]),
         in_step_(c.adjoint ? 1 : c.geometry.window.stride[2]),
-        runs_(columns_, in_step_, kMaxRun, kEdge) {
+        runs_(columns_, in_step_, kMaxRun, kMaxEdge) {
     pack(c);
   }
 
@@ -198,7 +207,7 @@ class DepthwiseConv final : public PreparedKernel {
       call.out = data.out + row_at + run.first * block_;
       call.addend =
           addend == nullptr ? nullptr : epilogue_.register_addend(addend + run.first * block_);
-      (run.whole ? functions_.whole : functions_.part)[run.count](call);
+      functions_.run[run.edge][run.count](call);
     }
     epilogue_.finish(data.out + row_at, addend, columns_.lines * block_);
   }
@@ -225,7 +234,7 @@ std::vector<Offer> offer(const KernelCase& kernel_case) {
   if (!c) return {Offer::no(reason)};
   const ConvGeometry& g = c->geometry;
   if (!g.is_depthwise() || g.group == 1) return {Offer::no("not depthwise")};
-  if (HWY_DYNAMIC_DISPATCH(Depthwise)().whole[1] == nullptr) return {Offer::no("needs SIMD")};
+  if (HWY_DYNAMIC_DISPATCH(Depthwise)().run[0][1] == nullptr) return {Offer::no("needs SIMD")};
   if (g.window.input[0] != 1 || g.window.output[0] != 1 || g.window.kernel[0] != 1) {
     return {Offer::no("has depth")};
   }

@@ -37,11 +37,15 @@ std::vector<Offer> offer(const KernelCase& kernel_case) {
     return {Offer::no("map too large")};
   }
   const DirectConvShape shape = shape_of(*c);
+  if (c->epilogue.calls_function() && shape.rows.period * shape.columns.period > 1) {
+    return {Offer::no("outputs are not made in a row, as the fused function needs them")};
+  }
   reason = DirectConv::refusal(shape);
   if (!reason.empty()) return {Offer::no(reason)};
 
-  const auto merged_in = static_cast<double>(std::max<int64_t>(shape.group_in, 4));
-  const double efficiency = 0.9 * merged_in / (merged_in + 1);
+  // Each tap costs a little besides its products.
+  const auto channels = static_cast<double>(shape.group_in);
+  const double efficiency = 0.9 * channels / (channels + 0.75);
   const int64_t products = DirectConv::padded_multiply_adds(shape);
   Offer result;
   result.possible = true;

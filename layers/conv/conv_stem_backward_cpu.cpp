@@ -13,6 +13,7 @@
 #include <hwy/highway.h>
 
 #include "engine/cpu/epilogue-inl.h"
+#include "engine/cpu/unroll.h"
 
 /// Adjoint convolution from a blocked tensor to a plain one of few channels: the gradient of a
 /// first layer to the picture, or a transposed convolution that paints one. Lanes are channels of
@@ -71,7 +72,9 @@ template <int P, int C>
 void Run(const StemBackwardCall& call) {
   const Float d;
   Vector acc[P][C];
+  CAMLUCIDA_UNROLL
   for (int p = 0; p < P; ++p) {
+    CAMLUCIDA_UNROLL
     for (int c = 0; c < C; ++c) acc[p][c] = hn::Zero(d);
   }
   for (int r = 0; r < call.row_count; ++r) {
@@ -80,15 +83,20 @@ void Run(const StemBackwardCall& call) {
       const float* w = call.weights + call.row_weights[r] + call.taps[t].tap * (C * kLanes);
       for (int b = 0; b < call.blocks; ++b, x += call.in_step, w += call.weight_step) {
         Vector weight[C];
+        CAMLUCIDA_UNROLL
         for (int c = 0; c < C; ++c) weight[c] = hn::Load(d, w + c * kLanes);
+        CAMLUCIDA_UNROLL
         for (int p = 0; p < P; ++p) {
           const Vector value = hn::Load(d, x + p * kLanes);
+          CAMLUCIDA_UNROLL
           for (int c = 0; c < C; ++c) acc[p][c] = hn::MulAdd(value, weight[c], acc[p][c]);
         }
       }
     }
   }
+  CAMLUCIDA_UNROLL
   for (int p = 0; p < P; ++p) {
+    CAMLUCIDA_UNROLL
     for (int c = 0; c < C; ++c) {
       call.out[p * call.out_step + c * call.out_channel] =
           hn::GetLane(hn::SumOfLanes(d, acc[p][c])) + call.bias[c];

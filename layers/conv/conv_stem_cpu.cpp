@@ -174,7 +174,7 @@ std::vector<Offer> offer(const KernelCase& kernel_case) {
   const auto columns = static_cast<double>(w.kernel[2]);
   Offer result;
   result.possible = true;
-  result.cost_ns = cost::kStepNs + cost::multiply_adds(products, 0.85 * columns / (columns + 1));
+  result.cost_ns = cost::kStepNs + cost::multiply_adds(products, 0.9 * columns / (columns + 0.75));
   set_conv_layouts(kernel_case, Layout::kPlain, Layout::kBlocked, result);
   return {result};
 }
