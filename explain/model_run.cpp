@@ -104,6 +104,7 @@ class ExplainCall {
       layers_.push_back(choice);
     }
     for (const LayerChoice& layer : layers_) check_layer(layer.value);
+    check_classes();
     for (const LayerChoice& layer : layers_) {
       subjects_.push_back(Subject{bound_, state_.input, state_.score,
                                   bound_->value(layer.value).name, options_.settings});
@@ -151,6 +152,19 @@ class ExplainCall {
                       " is not a layer with channels and pixels",
                   "`camlucida inspect MODEL --layers` lists the possible ones");
     }
+  }
+
+  /// A manifest may say that the entries of the output are not classes, whatever their shape.
+  void check_classes() const {
+    if (!state_.manifest || !state_.options.output.empty()) return;
+    for (const Manifest::Output& output : state_.manifest->outputs) {
+      if (output.kind.empty() || output.kind == "logits") return;
+    }
+    if (state_.manifest->outputs.empty()) return;
+    throw Error(ErrorKind::kUsage,
+                "the output of '" + state_.name + "' is of kind '" +
+                    state_.manifest->outputs[0].kind + "', it has no classes to explain",
+                "use a classifier, or name an output that holds class scores with --output");
   }
 
   size_t target_count() const {

@@ -21,7 +21,7 @@ namespace {
 constexpr const char* kExamples = R"(Examples:
   camlucida explain -m resnet50.onnx cat.jpg                     # best class, Grad-CAM
   camlucida explain -m resnet50.onnx cat.jpg -c top3 -o maps/    # the three best classes
-  camlucida explain -m resnet50.onnx cat.jpg -c "tabby cat" --method gradcam,layercam
+  camlucida explain -m resnet50.onnx cat.jpg -c "tabby cat" --method cam,gradcam
   camlucida explain -m resnet50.onnx photos/ --method all-gradient -o maps/ --resume
   camlucida explain -m resnet50.onnx cat.jpg -t layer3           # `inspect --layers` lists them
 
