@@ -2,6 +2,10 @@
 
 #include <hwy/targets.h>
 
+#if defined(CAMLUCIDA_CUDA)
+#include "engine/cuda/devices.h"
+#endif
+
 namespace camlucida {
 namespace {
 
@@ -30,6 +34,10 @@ BuildInfo build_info() {
     info.simd_compiled.push_back(name);
     if (info.simd.empty() && (supported & bit) != 0) info.simd = name;
   }
+#if defined(CAMLUCIDA_CUDA)
+  info.cuda = true;
+  info.gpus = gpu_names(&info.no_gpu_reason);
+#endif
   return info;
 }
 

@@ -70,7 +70,7 @@ TEST_F(Cli, VersionMethodsOperators) {
   const json operators = parse(run_program({"operators", "--json"}).out);
   ASSERT_TRUE(operators.is_array() && operators.size() > 20);
   expect_keys(operators[0], {"operator", "first_opset", "last_opset", "layer", "differentiable"});
-  EXPECT_THAT(run_program({"version"}).out, HasSubstr("cuda: not built"));
+  EXPECT_THAT(run_program({"version"}).out, HasSubstr("cuda:"));
   EXPECT_THAT(run_program({"methods"}).out, HasSubstr("gradcam"));
   EXPECT_THAT(run_program({"operators"}).out, HasSubstr("Conv"));
 }

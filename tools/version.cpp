@@ -20,14 +20,23 @@ int run(bool json) {
                 {"simd_compiled", info.simd_compiled},
                 {"threads", effective_threads(0)},
                 {"devices", Json::array({"cpu"})},
-                {"cuda", info.cuda}});
+                {"cuda", info.cuda},
+                {"gpus", info.gpus}});
     return 0;
   }
   fmt::print("camlucida {}\n", info.version);
   fmt::print("build:    {}, {}\n", info.build_type, info.compiler);
   fmt::print("simd:     {} in use, compiled for {}\n", info.simd,
              fmt::join(info.simd_compiled, " "));
-  fmt::print("devices:  cpu ({} threads), cuda: not built\n", effective_threads(0));
+  fmt::print("devices:  cpu ({} threads)\n", effective_threads(0));
+  if (!info.cuda) {
+    fmt::print("cuda:     not built\n");
+  } else if (info.gpus.empty()) {
+    fmt::print("cuda:     no GPU found: {}\n", info.no_gpu_reason);
+  } else {
+    fmt::print("cuda:     found {}; this version has no kernels for it\n",
+               fmt::join(info.gpus, ", "));
+  }
   return 0;
 }
 
