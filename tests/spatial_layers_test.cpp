@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "engine/registry.h"
 #include "layers/norm/norm.h"
 #include "layers/pool/pool.h"
@@ -177,6 +179,18 @@ TEST(SpatialLayers, OfEqualMaximaTheFirstTakesTheGradient) {
   EXPECT_THAT(outputs[1], ElementsAre(1, 2));
   const test::Doubles gradients = test::reference_backward(c, outputs, {{10, 20}, {0, 0}});
   EXPECT_THAT(gradients[0], ElementsAre(0, 10, 20, 0, 0, 0, 0, 0));
+}
+
+TEST(SpatialLayers, ANanInTheWindowIsItsMaximum) {
+  for (const std::vector<double>& values :
+       {std::vector<double>{NAN, 1, 2, 3}, {1, NAN, 2, 3}, {1, 2, 3, NAN}}) {
+    const Example window{.name = "nan",
+                         .attributes = MaxPoolAttributes{{.kernel = {2, 2}}},
+                         .inputs = {{.shape = {1, 1, 2, 2}, .values = values}}};
+    EXPECT_THAT(forward(layer("MaxPool"), window), ElementsAre(::testing::IsNan()));
+    const Example whole{.name = "nan", .inputs = window.inputs};
+    EXPECT_THAT(forward(layer("GlobalMaxPool"), whole), ElementsAre(::testing::IsNan()));
+  }
 }
 
 TEST(SpatialLayers, AConstantGroupIsNormalisedToZeros) {

@@ -45,7 +45,7 @@ void average_backward(const RefContext& context) {
 int64_t first_maximum(const double* map, int64_t size) {
   int64_t best = 0;
   for (int64_t i = 1; i < size; ++i) {
-    if (map[i] > map[best]) best = i;
+    if (!(map[i] <= map[best]) && !std::isnan(map[best])) best = i;
   }
   return best;
 }

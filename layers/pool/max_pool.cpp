@@ -1,3 +1,4 @@
+#include <cmath>
 #include <limits>
 
 #include "engine/registry.h"
@@ -27,7 +28,8 @@ void for_each_maximum(const RefContext& context, F&& f) {
     for_each_output(w, [&](const Window::Extents& at, int64_t o) {
       int64_t best = -1;
       for_each_tap(w, at, [&](int64_t i, int64_t) {
-        if (best < 0 || map[i] > map[best]) best = i;
+        // A NaN is never less than another value, and is kept once it is the maximum.
+        if (best < 0 || (!(map[i] <= map[best]) && !std::isnan(map[best]))) best = i;
       });
       f(plane, plane * w.output_count() + o, best);
     });
