@@ -197,7 +197,8 @@ TEST_F(Cli, AllMethodsThatFit) {
   EXPECT_THAT(outcome.err, HasSubstr("cam is left out"));
   const Outcome gradient = explain({picture()}, {"--method", "all_gradient", "--force"});
   ASSERT_EQ(gradient.code, 0) << gradient.err;
-  for (const json& explanation : read_json(out() / "cat.json")["explanations"]) {
+  const json written = read_json(out() / "cat.json");
+  for (const json& explanation : written["explanations"]) {
     EXPECT_NE(explanation["method"], "cam");
     EXPECT_EQ(explanation["backwards"], 1) << explanation["method"];
   }
@@ -332,7 +333,8 @@ TEST_F(Cli, InterruptEndsBetweenPictures) {
   for (const std::string& name : names) {
     if (fs::path(name).extension() != ".json") continue;
     ++complete;
-    for (const auto& [kind, file] : read_json(out() / name)["explanations"][0]["files"].items()) {
+    const json written = read_json(out() / name);
+    for (const auto& [kind, file] : written["explanations"][0]["files"].items()) {
       EXPECT_TRUE(fs::exists(out() / file.get<std::string>())) << kind;
     }
   }
