@@ -9,6 +9,11 @@
 
 namespace camlucida {
 
+/// Layout of port i in an Offer's list, which may be shorter: plain by default.
+inline Layout layout_at(const std::vector<Layout>& layouts, size_t i) {
+  return i < layouts.size() ? layouts[i] : Layout::kPlain;
+}
+
 /// Makes one Plan: names → passes → forward steps → backward steps → memory. Internal to the
 /// engine; the stages live in planner.cpp, planner_forward.cpp, planner_backward.cpp and
 /// planner_memory.cpp.

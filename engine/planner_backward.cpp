@@ -6,10 +6,6 @@
 namespace camlucida {
 namespace {
 
-Layout layout_at(const std::vector<Layout>& layouts, size_t i) {
-  return i < layouts.size() ? layouts[i] : Layout::kPlain;
-}
-
 /// The fused node's own layer, without what was attached to it.
 Node without_epilogues(const Node& node) {
   Node bare = node;

@@ -8,14 +8,20 @@
 namespace camlucida {
 namespace {
 
-Layout layout_at(const std::vector<Layout>& layouts, size_t i) {
-  return i < layouts.size() ? layouts[i] : Layout::kPlain;
-}
-
 std::string describe(const Node& node) {
   std::string text = node.layer->name;
   for (const Epilogue& epilogue : node.epilogues) text += "+" + epilogue.layer->name;
   return text;
+}
+
+/// Multiply-adds of the layer in this case; 0 if it counts none.
+int64_t multiply_adds_of(const KernelCase& kernel_case) {
+  const LayerDef& layer = *kernel_case.node.layer;
+  if (!layer.multiply_adds) return 0;
+  Graph::ContextStorage storage;
+  std::vector<TensorDesc> outputs;
+  for (const auto& port : kernel_case.outputs) outputs.push_back(port.desc);
+  return layer.multiply_adds(kernel_case.context(storage), outputs);
 }
 
 }  // namespace
@@ -131,19 +137,8 @@ Planner::Choice Planner::choose(const KernelCase& kernel_case) {
   const LayerDef& layer = *kernel_case.node.layer;
   Choice best;
   best.offer = offer_reference(kernel_case);
-  if (layer.multiply_adds) {
-    Graph::ContextStorage storage;
-    std::vector<TensorDesc> outputs;
-    for (const auto& port : kernel_case.outputs) outputs.push_back(port.desc);
-    for (const auto& port : kernel_case.inputs) {
-      storage.inputs.push_back(port.present ? &port.desc : nullptr);
-      storage.constants.push_back(port.constant);
-    }
-    const InferContext context{kernel_case.node.attributes, storage.inputs, storage.constants,
-                               static_cast<int>(outputs.size())};
-    best.offer.cost_ns +=
-        static_cast<double>(layer.multiply_adds(context, outputs)) / cost::kScalarMultiplyAddsPerNs;
-  }
+  best.offer.cost_ns +=
+      static_cast<double>(multiply_adds_of(kernel_case)) / cost::kScalarMultiplyAddsPerNs;
   best.total_ns = best.offer.cost_ns + reorder_cost(kernel_case, best.offer);
   if (plan_->options_.reference_only) return best;
   // A backward rule replaces the layer's derivative; fast kernels compute the plain one.
@@ -195,12 +190,7 @@ Plan::Step Planner::make_step(const KernelCase& kernel_case, Choice choice, cons
   step.remark = choice.offer.reason;
   step.rejected = std::move(choice.rejected);
   step.cost_ns = choice.offer.cost_ns;
-  if (node.layer->multiply_adds && id != kNone) {
-    Graph::ContextStorage storage;
-    std::vector<TensorDesc> outputs;
-    for (const auto& port : kernel_case.outputs) outputs.push_back(port.desc);
-    step.multiply_adds = node.layer->multiply_adds(plan_->graph_.context(node, storage), outputs);
-  }
+  if (id != kNone) step.multiply_adds = multiply_adds_of(kernel_case);
   step.prepared = choice.kernel != nullptr ? choice.kernel->prepare(kernel_case, choice.offer)
                                            : prepare_reference(kernel_case);
   step.scratch = add_scratch(choice.offer.scratch_bytes);
