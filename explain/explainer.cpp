@@ -20,13 +20,20 @@ std::string folded(const std::string& name) {
 
 }  // namespace
 
-Evidence::Evidence(Session& session, const Subject& subject, std::vector<Target> targets)
-    : session_(session), subject_(subject), targets_(std::move(targets)) {}
+Evidence::Evidence(SessionPool& pool, Session& session, const Tensor& input, const Subject& subject,
+                   std::vector<Target> targets)
+    : pool_(pool),
+      session_(session),
+      input_(input),
+      subject_(subject),
+      targets_(std::move(targets)) {}
 
 const Tensor& Evidence::scores() {
   if (!scores_.defined()) scores_ = session_.activation(subject_.score);
   return scores_;
 }
+
+double Evidence::score(size_t t) { return targets_[t].score(scores()); }
 
 const Tensor& Evidence::activation(const std::string& value) {
   const auto it = activations_.find(value);
@@ -35,7 +42,7 @@ const Tensor& Evidence::activation(const std::string& value) {
 }
 
 Tensor Evidence::gradient(const std::string& value, size_t t) {
-  if (backwards_ == 0) {
+  if (!ran_backward_) {
     const Tensor& scores = this->scores();
     Shape shape = scores.shape();
     shape[0] *= static_cast<int64_t>(targets_.size());
@@ -49,7 +56,7 @@ Tensor Evidence::gradient(const std::string& value, size_t t) {
     session_.backward(seeds);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     backward_ms_ = took.count();
-    backwards_ = static_cast<int>(targets_.size());
+    ran_backward_ = true;
   }
   auto it = gradients_.find(value);
   if (it == gradients_.end()) it = gradients_.emplace(value, session_.gradient(value)).first;
@@ -59,6 +66,69 @@ Tensor Evidence::gradient(const std::string& value, size_t t) {
   const auto* data =
       static_cast<const std::byte*>(all.raw()) + t * static_cast<size_t>(desc.bytes());
   return Tensor(desc, data, std::make_shared<Tensor>(all));
+}
+
+namespace {
+
+/// Runs `count` rows of `row_shape` through `run`, at most `batch` at a time, and stacks what comes
+/// back. `run` takes [rows, ...] with rows == batch except, if `ragged`, in the last pass.
+Tensor run_rows(int64_t count, const Shape& row_shape, int64_t batch, bool ragged,
+                const Evidence::FillRow& fill, const std::function<Tensor(const Tensor&)>& run,
+                const Evidence& evidence) {
+  Shape rows_shape = row_shape;
+  rows_shape[0] = batch;
+  const int64_t row_count = row_shape.count() / row_shape[0];
+  Tensor rows(rows_shape);
+  Tensor all;
+  for (int64_t first = 0; first < count; first += batch) {
+    const int64_t used = std::min(batch, count - first);
+    if (ragged && used < batch) {
+      rows_shape[0] = used;
+      rows = Tensor(rows_shape);
+    }
+    for (int64_t i = 0; i < used; ++i) fill(first + i, rows.floats() + i * row_count);
+    const Tensor scores = run(rows);
+    if (!all.defined()) {
+      Shape shape = scores.shape();
+      shape[0] = count;
+      all = Tensor(shape);
+    }
+    const int64_t stride = scores.count() / scores.shape()[0];
+    std::memcpy(all.floats() + first * stride, scores.floats(),
+                static_cast<size_t>(used * stride) * sizeof(float));
+    evidence.progress(first + used, count);
+  }
+  return all;
+}
+
+}  // namespace
+
+Tensor Evidence::probe(int64_t count, const FillRow& fill) {
+  const Needs needs{.outputs = {subject_.score}, .score = subject_.score};
+  const SessionPool::Lease session = pool_.lend_batch(input_.shape(), count, needs);
+  const int64_t batch = session->plan().desc(pool_.input()).shape[0];
+  passes_.forwards += count;
+  return run_rows(
+      count, input_.shape(), batch, false, fill,
+      [&](const Tensor& rows) {
+        session->forward(rows);
+        return session->activation(subject_.score);
+      },
+      *this);
+}
+
+Tensor Evidence::replay(int64_t count, const FillRow& fill) {
+  const Needs& needs = session_.plan().needs();
+  passes_.replays += count;
+  return run_rows(
+      count, activation(needs.replay_from).shape(), needs.replay_batch, true, fill,
+      [&](const Tensor& rows) { return session_.replay(rows); }, *this);
+}
+
+void Evidence::count(const Passes& passes) {
+  passes_.forwards += passes.forwards;
+  passes_.backwards += passes.backwards;
+  passes_.replays += passes.replays;
 }
 
 const ExplainerRegistry& ExplainerRegistry::instance() {
@@ -95,12 +165,53 @@ const ExplainerDef& ExplainerRegistry::require(const std::string& name) const {
   throw Error(ErrorKind::kUsage, "there is no method '" + name + "'", "choose from: " + known);
 }
 
+std::string MethodChoice::name() const {
+  const bool usual = variant == method->variants.front().name;
+  return usual ? method->name : method->name + "@" + variant;
+}
+
+MethodChoice choose_method(const std::string& text) {
+  const size_t at = text.find('@');
+  const ExplainerDef& method = ExplainerRegistry::instance().require(text.substr(0, at));
+  if (at == std::string::npos) return {&method, method.variants.front().name};
+  std::string known;
+  for (const ExplainerDef::Variant& variant : method.variants) {
+    if (folded(variant.name) == folded(text.substr(at + 1))) return {&method, variant.name};
+    known += (known.empty() ? "" : ", ") + method.name + "@" + variant.name;
+  }
+  throw Error(ErrorKind::kUsage,
+              "method " + method.name + " has no variant '" + text.substr(at + 1) + "'",
+              "choose from: " + known);
+}
+
+Needs activation_needs(const Subject& subject) {
+  return Needs{.outputs = {subject.score}, .taps = {subject.layer}, .score = subject.score};
+}
+
+Needs gradient_needs(const Subject& subject) {
+  Needs needs = activation_needs(subject);
+  needs.gradient_to = {subject.layer};
+  return needs;
+}
+
+Needs replay_needs(const Subject& subject, int batch) {
+  Needs needs = activation_needs(subject);
+  needs.replay_from = subject.layer;
+  needs.replay_batch = batch;
+  return needs;
+}
+
+bool compatible(const Needs& a, const Needs& b) {
+  const bool rules = a.rule == b.rule || a.gradient_to.empty() || b.gradient_to.empty();
+  const bool replays = a.replay_from.empty() || b.replay_from.empty() ||
+                       (a.replay_from == b.replay_from && a.replay_batch == b.replay_batch);
+  const bool scores = a.score.empty() || b.score.empty() || a.score == b.score;
+  return rules && replays && scores;
+}
+
 Needs operator|(const Needs& a, const Needs& b) {
-  if (a.rule != b.rule && !a.gradient_to.empty() && !b.gradient_to.empty()) {
-    throw Error(ErrorKind::kUsage,
-                "methods with different backward rules ('" + a.rule + "', '" + b.rule +
-                    "') cannot share one run",
-                "run them one after the other");
+  if (!compatible(a, b)) {
+    throw Error(ErrorKind::kInternal, "needs that cannot share one run were put together");
   }
   Needs result = a;
   const auto merge = [](std::vector<std::string>& into, const std::vector<std::string>& from) {
@@ -119,6 +230,20 @@ Needs operator|(const Needs& a, const Needs& b) {
     result.replay_batch = b.replay_batch;
   }
   return result;
+}
+
+Tensor weighted_sum(const Tensor& activation, std::span<const double> weights) {
+  const Shape& shape = activation.shape();
+  const int64_t pixels = shape[2] * shape[3];
+  std::vector<double> sums(static_cast<size_t>(pixels), 0.0);
+  for (int64_t k = 0; k < shape[1]; ++k) {
+    const double weight = weights[static_cast<size_t>(k)];
+    const float* plane = activation.floats() + k * pixels;
+    for (int64_t p = 0; p < pixels; ++p) sums[static_cast<size_t>(p)] += weight * plane[p];
+  }
+  Tensor raw(Shape{shape[2], shape[3]});
+  from_double(DType::kFloat32, sums.data(), raw.raw(), pixels);
+  return raw;
 }
 
 }  // namespace camlucida

@@ -3,11 +3,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "engine/session.h"
+#include "engine/image/preprocess.h"
 #include "explain/heatmap.h"
+#include "explain/session_pool.h"
+#include "explain/settings.h"
 #include "explain/target.h"
 
 /// The contract of an explanation method. A method is one value of `ExplainerDef` in one file
@@ -16,7 +19,8 @@
 ///     void camlucida::register_<name>(ExplainerRegistry& registry)
 ///
 /// The build finds the file by itself. What the method needs of the run it says beforehand
-/// (`needs`); what it then gets is Evidence: activations and gradients of one forward pass.
+/// (`needs`); what it then gets is Evidence: activations and gradients of one forward pass, and
+/// ways to run the network again on variants of the picture or of the layer.
 namespace camlucida {
 
 /// What is explained: a bound network, its picture input, the tensor of scores and the layer.
@@ -24,50 +28,109 @@ struct Subject {
   const Graph* graph = nullptr;  ///< bound, before any simplification
   std::string input;             ///< value name of the picture
   std::string score;             ///< value name of the score tensor
-  std::string layer;             ///< value name of the target layer; empty if the method has none
-  std::map<std::string, std::string> settings;  ///< parameters as given (`--set key=value`)
+  std::string layer;             ///< value name of the target layer
+  Preprocessing preprocessing;   ///< for methods that mask the picture before mean and deviation
 };
 
-/// What one forward pass showed, and the gradients that follow from it. Gradients are computed on
+/// Passes through the network, as a method's cost is counted: per image, whatever the batch.
+struct Passes {
+  int64_t forwards = 0;   ///< from the picture
+  int64_t backwards = 0;  ///< per target
+  int64_t replays = 0;    ///< forwards of the part after the layer only
+
+  Passes operator+(const Passes& other) const {
+    return {forwards + other.forwards, backwards + other.backwards, replays + other.replays};
+  }
+  Passes operator-(const Passes& other) const {
+    return {forwards - other.forwards, backwards - other.backwards, replays - other.replays};
+  }
+};
+
+/// Told how far a long method has come; may throw to cancel it.
+using ProgressFunction = std::function<void(int64_t done, int64_t total)>;
+
+/// What one forward pass of one picture showed, and what follows from it. Gradients are computed on
 /// first use, for all targets in one backward pass, and shared by every method that asks.
 class Evidence {
  public:
-  /// `session` has run forward() on one image and was planned with seeds_per_image ==
-  /// targets.size().
-  Evidence(Session& session, const Subject& subject, std::vector<Target> targets);
+  /// `session` has run forward() on `input` ([1, C, H, W]) and was planned with seeds_per_image ==
+  /// targets.size(). All references outlive the Evidence.
+  Evidence(SessionPool& pool, Session& session, const Tensor& input, const Subject& subject,
+           std::vector<Target> targets);
 
   const Subject& subject() const { return subject_; }
   const std::vector<Target>& targets() const { return targets_; }
-  Session& session() { return session_; }
 
+  const Tensor& input() const { return input_; }       ///< [1, C, H, W], preprocessed
   const Tensor& scores();                              ///< [1, classes, ...]
+  double score(size_t t);                              ///< of target t
   const Tensor& activation(const std::string& value);  ///< [1, C, h, w]
   /// d score / d value for target `t`: [1, C, h, w].
   Tensor gradient(const std::string& value, size_t t);
 
-  int forwards() const { return 1; }
-  int backwards() const { return backwards_; }
-  double backward_ms() const { return backward_ms_; }  ///< time spent in them
+  /// Writes row i, a variant of the picture or of the activation ([C, H, W] floats).
+  using FillRow = std::function<void(int64_t row, float* values)>;
+
+  /// Scores of `count` variants of the picture: [count, classes, ...]. Runs them in batches that
+  /// memory allows; each counts as one forward. Target::score(scores, row) reads one.
+  Tensor probe(int64_t count, const FillRow& fill);
+
+  /// The same from the layer up, on variants of its activation: needs Needs::replay_from == layer
+  /// (see replay_needs); each counts as one replay.
+  Tensor replay(int64_t count, const FillRow& fill);
+
+  /// For methods with passes of their own (other rules, gradients of variants): sessions of the
+  /// same network. Say how many passes were made with count().
+  SessionPool& pool() { return pool_; }
+  void count(const Passes& passes);
+
+  /// Reports progress of a long method; may throw (cancellation), so hold nothing that must not be
+  /// lost.
+  void progress(int64_t done, int64_t total) const {
+    if (progress_) progress_(done, total);
+  }
+  void set_progress(ProgressFunction progress) { progress_ = std::move(progress); }
+
+  /// Made by methods of their own so far; the shared forward and backward pass are not counted.
+  const Passes& passes() const { return passes_; }
+  double backward_ms() const { return backward_ms_; }  ///< time spent in shared backward passes
 
  private:
+  SessionPool& pool_;
   Session& session_;
+  const Tensor& input_;
   const Subject& subject_;
   std::vector<Target> targets_;
   Tensor scores_;
   std::map<std::string, Tensor> activations_;
   std::map<std::string, Tensor> gradients_;  // [T, C, h, w]
-  int backwards_ = 0;
+  bool ran_backward_ = false;
+  Passes passes_;
   double backward_ms_ = 0;
+  ProgressFunction progress_;
 };
 
-/// A raw map of one target with what is needed to judge it.
+/// A raw map of one target with what belongs to it.
 struct RawMap {
-  Tensor raw;                                     ///< [h, w], signed, before ReLU and scaling
-  std::map<std::string, std::string> parameters;  ///< every parameter used
-  std::string remark;                             ///< something the user should know, or empty
+  Tensor raw;  ///< [h, w] at layer (or input) resolution, signed, before ReLU and scaling
+  /// The final map [H, W] of a method with a tail of its own; undefined: `raw` through
+  /// ExplainerDef::tail.
+  Tensor map = {};
+  std::string remark = "";  ///< something the user should know, or empty
+  /// What else the method found, by name: "weights" [C], "components" [Q, h, w], "gradient"
+  /// [C, H, W]. Float32 or float64; written to files on request.
+  std::map<std::string, Tensor> artefacts = {};
+  /// Short lists for the JSON: "trajectory", "component_weights", "masked_scores".
+  std::map<std::string, std::vector<double>> series = {};
 };
 
 struct ExplainerDef {
+  /// A published form of the method that gives other values. Chosen as `name@variant`.
+  struct Variant {
+    std::string name;        ///< "paper", "official", "pytorch-grad-cam"
+    std::string difference;  ///< one line
+  };
+
   std::string name;                  ///< canonical: "gradcam"
   std::vector<std::string> aliases;  ///< compared without case, '-' and '_'
   std::string title;                 ///< "Grad-CAM"
@@ -76,13 +139,21 @@ struct ExplainerDef {
   std::string forwards = "1";        ///< cost, as a formula where it depends on sizes
   std::string backwards = "0";
   bool class_agnostic = false;  ///< the map ignores the target
-  bool uses_gradient = false;
+  bool uses_gradient = false;   ///< reads Evidence::gradient of the layer
+  bool uses_layer = true;       ///< false: explains the picture itself; Subject::layer is ignored
+  bool joint = false;           ///< the maps of all targets belong together (FM-G-CAM)
+  std::vector<Variant> variants = {{"paper", ""}};  ///< the first is the default
   Tail tail = Tail::kRectified;
+  Fusion fusion = Fusion::kMean;
   /// What the run must provide. Throws Error(kUsage) with what to use instead if the method does
   /// not apply to this network.
-  std::function<Needs(const Subject&)> needs;
-  /// One raw map per target of `evidence`.
-  std::function<std::vector<RawMap>(Evidence&)> explain;
+  std::function<Needs(const Subject&, Settings&)> needs;
+  /// One raw map per target of `evidence`. Reads its parameters from the same Settings as `needs`.
+  std::function<std::vector<RawMap>(Evidence&, Settings&)> explain;
+
+  /// Reads nothing but the activation and the plain gradient at the layer, so that any number of
+  /// such methods costs one forward and one backward pass ("all-gradient").
+  bool shares_gradient() const { return uses_gradient && forwards == "1" && backwards == "1"; }
 };
 
 /// All methods of this build, filled once by the generated list of register functions.
@@ -100,10 +171,32 @@ class ExplainerRegistry {
   std::map<std::string, const ExplainerDef*> by_name_;
 };
 
+/// A method as a user writes it: "gradcam", "gradcam++@official".
+struct MethodChoice {
+  const ExplainerDef* method = nullptr;
+  std::string variant;
+
+  /// "gradcam", or "gradcam++@official" if the variant is not the default one.
+  std::string name() const;
+};
+/// Throws Error(kUsage) for an unknown method or variant, with those there are.
+MethodChoice choose_method(const std::string& text);
+
 /// Generated by the build from the files under explain/.
 void register_all_explainers(ExplainerRegistry& registry);
 
-/// Needs of several methods on one subject together: one plan, one forward pass.
+/// The usual needs: activation of the layer and the scores.
+Needs activation_needs(const Subject& subject);
+/// The same and the gradient at the layer.
+Needs gradient_needs(const Subject& subject);
+/// activation_needs, and replay of the part after the layer, `batch` variants at a time.
+Needs replay_needs(const Subject& subject, int batch);
+
+/// Whether one plan, one forward pass and one backward pass can serve both, and that plan.
+bool compatible(const Needs& a, const Needs& b);
 Needs operator|(const Needs& a, const Needs& b);
+
+/// sum_k weights[k] A_k(p) as a raw map [h, w]; `activation` [1, C, h, w], sums in double.
+Tensor weighted_sum(const Tensor& activation, std::span<const double> weights);
 
 }  // namespace camlucida

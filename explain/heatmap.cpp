@@ -11,6 +11,8 @@ namespace camlucida {
 namespace {
 
 constexpr double kEpsilon = 1e-7;
+/// Jiang, Zhang, Hou, Cheng, Wei: "LayerCAM", TIP 2021, section III-D.
+constexpr double kLayerCamGamma = 2.0;
 
 template <class T>
 void rectify(std::span<T> values) {
@@ -83,26 +85,48 @@ Tensor finish_map(const Tensor& raw, int height, int width, Tail tail,
   return map;
 }
 
-Tensor fuse_maps(std::span<const Tensor> maps, Normalisation normalisation) {
+const char* name_of(Fusion fusion) {
+  switch (fusion) {
+    case Fusion::kMean:
+      return "mean of scaled maps";
+    case Fusion::kTanhMax:
+      return "largest of tanh(2 M / max M)";
+    case Fusion::kProduct:
+      return "product of scaled maps";
+  }
+  return "";
+}
+
+Tensor fuse_maps(std::span<const Tensor> maps, Normalisation normalisation, Fusion fusion) {
   if (maps.empty()) throw Error(ErrorKind::kUsage, "there are no maps to fuse");
-  std::vector<double> sums(static_cast<size_t>(maps[0].count()));
+  const double neutral = fusion == Fusion::kProduct ? 1.0 : 0.0;
+  std::vector<double> fused(static_cast<size_t>(maps[0].count()), neutral);
   for (const Tensor& map : maps) {
     if (map.shape() != maps[0].shape()) {
       throw Error(ErrorKind::kUsage, "maps of shape " + map.shape().to_string() + " and " +
                                          maps[0].shape().to_string() + " cannot be fused");
     }
     const std::span<const float> values = map.as<float>();
-    for (size_t i = 0; i < sums.size(); ++i) sums[i] += values[i];
+    const double peak = *std::max_element(values.begin(), values.end());
+    for (size_t i = 0; i < fused.size(); ++i) {
+      const double value = values[i];
+      if (fusion == Fusion::kMean) {
+        fused[i] += value / static_cast<double>(maps.size());
+      } else if (fusion == Fusion::kProduct) {
+        fused[i] *= value;
+      } else if (peak > 0) {
+        fused[i] = std::max(fused[i], std::tanh(kLayerCamGamma * value / peak));
+      }
+    }
   }
-  Tensor fused(maps[0].shape());
-  for (size_t i = 0; i < sums.size(); ++i) {
-    fused.floats()[i] = static_cast<float>(sums[i] / static_cast<double>(maps.size()));
-  }
+  Tensor result(maps[0].shape());
+  std::transform(fused.begin(), fused.end(), result.floats(),
+                 [](double value) { return static_cast<float>(value); });
   if (normalisation == Normalisation::kMinMax) {
-    rectify(fused.as<float>());
-    scale(fused.as<float>(), kEpsilon);
+    rectify(result.as<float>());
+    scale(result.as<float>(), kEpsilon);
   }
-  return fused;
+  return result;
 }
 
 RawStatistics statistics_of(const Tensor& raw) {

@@ -33,10 +33,18 @@ enum class Normalisation {
 Tensor finish_map(const Tensor& raw, int height, int width, Tail tail = Tail::kRectified,
                   Normalisation normalisation = Normalisation::kMinMax);
 
-/// One map for several layers: the mean of their final maps (all of one shape), then scaled as at
-/// the end of kRectified. With kRaw or kMaxOnly the mean is returned as it is.
-Tensor fuse_maps(std::span<const Tensor> maps,
-                 Normalisation normalisation = Normalisation::kMinMax);
+/// How the final maps of several target layers become one.
+enum class Fusion {
+  kMean,     ///< mean, then scaled: pytorch-grad-cam
+  kTanhMax,  ///< largest of tanh(2 M / max M): LayerCAM
+  kProduct,  ///< product, then scaled: RefineCAM
+};
+const char* name_of(Fusion fusion);
+
+/// One map for several layers from their final maps (all of one shape), scaled as at the end of
+/// kRectified. With kRaw or kMaxOnly the result is not scaled.
+Tensor fuse_maps(std::span<const Tensor> maps, Normalisation normalisation = Normalisation::kMinMax,
+                 Fusion fusion = Fusion::kMean);
 
 /// Range and sum of a raw map; values that are not finite are counted and left out of the rest,
 /// which is 0 when nothing finite remains.

@@ -126,6 +126,11 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
   } else if (state->manifest && state->manifest->labels) {
     state->labels = Labels::load(*state->manifest->labels);
   }
+  state->pool.emplace(state->graph, state->input,
+                      SessionPool::Options{.device = options.device,
+                                           .threads = options.threads,
+                                           .max_bytes = options.max_memory,
+                                           .max_batch = options.max_batch});
   return Model(std::move(state));
 }
 
@@ -141,6 +146,13 @@ const std::string& Model::score_name() const { return state_->score; }
 const std::string& Model::score_reason() const { return state_->score_reason; }
 const std::optional<Manifest>& Model::manifest() const { return state_->manifest; }
 const ModelOptions& Model::options() const { return state_->options; }
+SessionPool& Model::sessions() const { return *state_->pool; }
+
+Subject Model::subject(const std::string& layer) const {
+  const Graph& bound = state_->bound;
+  const ValueId value = layer.empty() ? default_layer().value : bound.require(layer);
+  return {&bound, state_->input, state_->score, bound.value(value).name, state_->preprocessing};
+}
 
 Shape Model::input_shape() const {
   return state_->bound.value(state_->bound.require(state_->input)).desc.shape;

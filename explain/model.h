@@ -30,6 +30,8 @@ struct ModelOptions {
   std::string output;                          ///< name of the output with the scores
   int threads = 1;                             ///< 0 = all cores
   Device device = Device::kCpu;
+  size_t max_memory = 0;  ///< bytes of activations of one run; 0 = physical memory decides
+  int max_batch = 8;      ///< variants of a picture that one pass takes at most
 };
 
 /// One class of a ranking.
@@ -47,20 +49,26 @@ struct Prediction {
                                     ///< network has no class scores
 };
 
-/// Which classes to explain, in the forms of the command line.
-struct ClassChoice {
-  /// "281", a label, "top1", "top3" (rank 1 to 3), "topk" (rank 1 to `k`).
+/// What to explain, in the forms of the command line.
+struct TargetChoice {
+  /// Classes: "281", a label, "top1", "top3" (rank 1 to 3), "topk" (rank 1 to `k`); or any target
+  /// of explain/target_grammar.h.
   std::vector<std::string> classes = {"top1"};
   int k = 5;
+  /// Targets made by hand, after those of `classes` (which may then be empty).
+  std::vector<Target> targets = {};
 };
 
 struct ExplainOptions {
-  std::string method = "gradcam";  ///< one name, or several separated by commas
+  std::string method = "gradcam";  ///< "name" or "name@variant"; several separated by commas
   std::string layer;               ///< value, node or module-like name; empty = automatic;
                                    ///< several separated by commas: mean of the scaled maps
-  ClassChoice target;
+  TargetChoice target;
   Normalisation normalisation = Normalisation::kMinMax;
-  std::map<std::string, std::string> settings;
+  std::map<std::string, std::string> settings;  ///< "method.parameter" to value
+  uint64_t seed = 0;                            ///< of methods that draw random numbers
+  /// Told how far the method that runs has come; may throw to cancel.
+  ProgressFunction progress = {};
 };
 
 enum class Status {
@@ -77,9 +85,12 @@ enum class Status {
 const char* name_of(Status status);  ///< "ok", "all_negative", ... as in the JSON
 
 struct Explanation {
-  std::string method;   ///< canonical name
-  std::string variant;  ///< "paper" unless another was asked for
-  ClassScore target;
+  std::string method;       ///< canonical name
+  std::string variant;      ///< "paper" unless another was asked for
+  ClassScore target;        ///< the class; index -1 and the description as label for other targets
+  std::string target_text;  ///< "class:281", "margin:281-282"
+  std::string slug;         ///< of method and target, for file names: "gradcam.c281"
+  double score = 0;         ///< value of the target
   std::string layer;
   Shape layer_shape;
   std::string layer_reason;
@@ -89,8 +100,9 @@ struct Explanation {
   Tensor map;          ///< [H, W] at network-input resolution, scaled
   RawStatistics statistics;
   std::map<std::string, std::string> parameters;
-  int forwards = 0;
-  int backwards = 0;
+  std::map<std::string, Tensor> artefacts;            ///< of the first layer, see RawMap
+  std::map<std::string, std::vector<double>> series;  ///< of the first layer
+  Passes passes;  ///< of the method, the pass it shares with others included
 
   Placement placement;                   ///< where the map lies in the picture
   std::shared_ptr<const Image> picture;  ///< null if the input was a tensor
@@ -134,6 +146,10 @@ class Model {
   const std::string& score_reason() const;  ///< not empty if a final softmax was skipped
   const std::optional<Manifest>& manifest() const;
   const ModelOptions& options() const;
+  /// Sessions of the network, for runs by hand.
+  SessionPool& sessions() const;
+  /// The subject that a method sees; `layer` empty = the default layer.
+  Subject subject(const std::string& layer = "") const;
 
   /// The layer to explain when none is named, and why.
   LayerChoice default_layer() const;

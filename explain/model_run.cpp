@@ -9,6 +9,7 @@
 #include "explain/model_state.h"
 #include "explain/render.h"
 #include "explain/status.h"
+#include "explain/target_grammar.h"
 
 namespace camlucida {
 namespace {
@@ -75,26 +76,109 @@ int top_count(const std::string& text, int k) {
   return std::stoi(digits);
 }
 
+/// A class as an Explanation shows it; index -1 for other targets.
+ClassScore shown(const Target& target, double score, const std::vector<ClassScore>& ranking) {
+  for (const ClassScore& one : ranking) {
+    if (one.index == target.class_index()) return one;
+  }
+  return {-1, target.describe(), score, 0.0};
+}
+
 }  // namespace
 
-/// One call of Model::explain on one input: choose, plan, run, judge.
+/// One call of Model::explain on one input: choose, plan, run, judge. Methods whose needs fit
+/// together share one forward and one backward pass.
 class ExplainCall {
  public:
   ExplainCall(const Model& model, ModelState& state, const ExplainOptions& options)
       : model_(model), state_(state), options_(options) {
-    for (const std::string& name : split(options.method)) {
-      methods_.push_back(&ExplainerRegistry::instance().require(name));
+    for (const std::string& name : split(options.method)) add_request(choose_method(name));
+    if (requests_.empty()) throw Error(ErrorKind::kUsage, "no method was given");
+    for (const auto& [key, value] : options.settings) {
+      const std::string owner = key.substr(0, key.find('.'));
+      const MethodChoice choice = choose_method(owner);
+      if (key.find('.') == std::string::npos ||
+          std::none_of(requests_.begin(), requests_.end(), [&](const Request& request) {
+            return request.choice.method == choice.method;
+          })) {
+        throw Error(ErrorKind::kUsage, "the setting '" + key + "' is for no method of this run",
+                    "write METHOD.PARAMETER for a method that is asked for");
+      }
     }
-    if (methods_.empty()) throw Error(ErrorKind::kUsage, "no method was given");
+  }
+
+  Answer run(const PreparedInput& input, std::vector<ClassScore>* ranking) {
+    Answer answer;
+    Stopwatch watch;
+    bind(input.tensor.shape());
+    std::vector<std::vector<Explanation>> by_request(requests_.size());
+    for (const Group& group : groups()) {
+      SessionPool::Lease session = state_.pool->lend(input.tensor.shape(), group.needs);
+      answer.timing.plan += watch.lap();
+      session->forward(input.tensor);
+      if (!answer.prediction.scores.defined()) {
+        answer.prediction.scores = session->activation(score_);
+        *ranking = rank_classes(answer.prediction.scores, state_.labels);
+        resolve_targets(answer.prediction.scores, *ranking, input.placement);
+      }
+      answer.timing.forward += watch.lap();
+      std::vector<std::unique_ptr<Evidence>> evidence;
+      for (const Subject& subject : subjects_) {
+        evidence.push_back(
+            std::make_unique<Evidence>(*state_.pool, *session, input.tensor, subject, targets_));
+        evidence.back()->set_progress(options_.progress);
+      }
+      for (const size_t index : group.requests) {
+        by_request[index] = explain(requests_[index], evidence, *ranking, input);
+      }
+      double backward = 0;
+      for (const auto& one : evidence) backward += one->backward_ms();
+      answer.timing.backward += backward;
+      answer.timing.explain += watch.lap() - backward;
+    }
+    for (std::vector<Explanation>& explanations : by_request) {
+      std::move(explanations.begin(), explanations.end(), std::back_inserter(answer.explanations));
+    }
+    return answer;
+  }
+
+ private:
+  struct Request {
+    MethodChoice choice;
+    Settings settings;
+  };
+  /// Requests that share a plan and its passes.
+  struct Group {
+    Needs needs;
+    std::vector<size_t> requests;
+  };
+
+  void add_request(const MethodChoice& choice) {
+    std::map<std::string, std::string> given;
+    for (const auto& [key, value] : options_.settings) {
+      const size_t dot = key.find('.');
+      if (dot == std::string::npos) continue;
+      if (choose_method(key.substr(0, dot)).method == choice.method) {
+        given[key.substr(dot + 1)] = value;
+      }
+    }
+    requests_.push_back(
+        {choice, Settings(choice.method->name, choice.variant, given, options_.seed)});
   }
 
   void bind(const Shape& input_shape) {
+    if (input_shape.rank() > 0 && input_shape[0] != 1) {
+      throw Error(ErrorKind::kUsage,
+                  "explain takes one picture at a time, the input is " + input_shape.to_string(),
+                  "give the pictures one by one: each has its own classes");
+    }
     if (input_shape == model_.input_shape()) {
       bound_ = &state_.bound;
     } else {
       own_bound_ = bind_shapes(state_.graph, {{state_.input, input_shape}});
       bound_ = &own_bound_;
     }
+    choose_score();
     for (const std::string& name : split(options_.layer)) {
       layers_.push_back({bound_->require(name), "as asked"});
     }
@@ -103,47 +187,100 @@ class ExplainCall {
       choice.value = bound_->require(state_.bound.value(choice.value).name);
       layers_.push_back(choice);
     }
-    for (const LayerChoice& layer : layers_) check_layer(layer.value);
-    check_classes();
     for (const LayerChoice& layer : layers_) {
-      subjects_.push_back(Subject{bound_, state_.input, state_.score,
-                                  bound_->value(layer.value).name, options_.settings});
+      check_layer(layer.value);
+      subjects_.push_back(Subject{bound_, state_.input, score_, bound_->value(layer.value).name,
+                                  state_.preprocessing});
     }
   }
 
-  Needs needs() const {
-    Needs all;
-    all.score = state_.score;
-    all.outputs = {state_.score};
-    for (const ExplainerDef* method : methods_) {
-      for (const Subject& subject : subjects_) all = all | method->needs(subject);
+  /// The score tensor all targets are functions of: the network's, unless a target names another.
+  void choose_score() {
+    score_ = state_.score;
+    bool named = false;
+    for (const std::string& text : options_.target.classes) {
+      const std::string output = target_output(text);
+      if (output.empty()) {
+        check_classes(text);
+        continue;
+      }
+      const std::string name = bound_->value(bound_->require(output)).name;
+      if (named && name != score_) {
+        throw Error(ErrorKind::kUsage,
+                    "targets of different outputs ('" + score_ + "', '" + name +
+                        "') cannot be explained together",
+                    "run them one after the other");
+      }
+      score_ = name;
+      named = true;
     }
-    all.seeds_per_image = static_cast<int>(target_count());
-    return all;
-  }
-
-  std::vector<Explanation> explain(Session& session, const std::vector<ClassScore>& ranking,
-                                   const PreparedInput& input, double* backward_ms) {
-    std::vector<Target> targets;
-    std::vector<ClassScore> classes = resolve(ranking);
-    for (const ClassScore& score : classes) targets.push_back(Target::of_class(score.index));
-    std::vector<std::unique_ptr<Evidence>> evidence;
-    for (const Subject& subject : subjects_) {
-      evidence.push_back(std::make_unique<Evidence>(session, subject, targets));
-    }
-    std::vector<Explanation> explanations;
-    for (const ExplainerDef* method : methods_) {
-      std::vector<std::vector<RawMap>> maps;  // [layer][target]
-      for (auto& one : evidence) maps.push_back(method->explain(*one));
-      for (size_t t = 0; t < targets.size(); ++t) {
-        explanations.push_back(describe(*method, evidence, maps, t, classes[t], input));
+    if (named && options_.target.classes.size() > 1) {
+      for (const std::string& text : options_.target.classes) {
+        if (target_output(text).empty()) {
+          throw Error(
+              ErrorKind::kUsage,
+              "'" + text + "' and a target of output '" + score_ + "' cannot be explained together",
+              "run them one after the other");
+        }
       }
     }
-    for (const auto& one : evidence) *backward_ms += one->backward_ms();
+  }
+
+  std::vector<Group> groups() {
+    std::vector<Group> groups;
+    for (size_t i = 0; i < requests_.size(); ++i) {
+      Request& request = requests_[i];
+      Needs needs{.outputs = {score_}, .score = score_};
+      for (const Subject& subject : subjects_) {
+        needs = needs | request.choice.method->needs(subject, request.settings);
+      }
+      const auto fits = std::find_if(groups.begin(), groups.end(), [&](const Group& group) {
+        return compatible(group.needs, needs);
+      });
+      if (fits == groups.end()) {
+        groups.push_back({needs, {i}});
+      } else {
+        fits->needs = fits->needs | needs;
+        fits->requests.push_back(i);
+      }
+    }
+    for (Group& group : groups) {
+      group.needs.seeds_per_image =
+          group.needs.gradient_to.empty() ? 1 : static_cast<int>(target_count());
+    }
+    return groups;
+  }
+
+  std::vector<Explanation> explain(Request& request,
+                                   const std::vector<std::unique_ptr<Evidence>>& evidence,
+                                   const std::vector<ClassScore>& ranking,
+                                   const PreparedInput& input) {
+    const ExplainerDef& method = *request.choice.method;
+    const size_t layers = method.uses_layer ? evidence.size() : 1;
+    Passes passes{.forwards = 1, .backwards = method.uses_gradient ? 1 : 0};
+    std::vector<std::vector<RawMap>> maps;  // [layer][target]
+    for (size_t i = 0; i < layers; ++i) {
+      const Passes before = evidence[i]->passes();
+      maps.push_back(method.explain(*evidence[i], request.settings));
+      passes = passes + (evidence[i]->passes() - before);
+      if (maps.back().size() != targets_.size()) {
+        throw Error(ErrorKind::kInternal, "method " + method.name + " gave " +
+                                              std::to_string(maps.back().size()) + " maps for " +
+                                              std::to_string(targets_.size()) + " targets");
+      }
+    }
+    request.settings.check_all_read();
+    std::vector<Explanation> explanations;
+    for (size_t t = 0; t < targets_.size(); ++t) {
+      Explanation result = describe(request, evidence, maps, t, input);
+      result.score = evidence[0]->score(t);
+      result.target = shown(targets_[t], result.score, ranking);
+      result.passes = passes;
+      explanations.push_back(std::move(result));
+    }
     return explanations;
   }
 
- private:
   void check_layer(ValueId id) const {
     const Value& value = bound_->value(id);
     if (value.is_constant() || value.desc.shape.rank() != 4) {
@@ -155,8 +292,8 @@ class ExplainCall {
   }
 
   /// A manifest may say that the entries of the output are not classes, whatever their shape.
-  void check_classes() const {
-    if (!state_.manifest || !state_.options.output.empty()) return;
+  void check_classes(const std::string& text) const {
+    if (is_target(text) || !state_.manifest || !state_.options.output.empty()) return;
     for (const Manifest::Output& output : state_.manifest->outputs) {
       if (output.kind.empty() || output.kind == "logits") return;
     }
@@ -164,12 +301,13 @@ class ExplainCall {
     throw Error(ErrorKind::kUsage,
                 "the output of '" + state_.name + "' is of kind '" +
                     state_.manifest->outputs[0].kind + "', it has no classes to explain",
-                "use a classifier, or name an output that holds class scores with --output");
+                "use `camlucida pair`, a target such as embed:REF.npy, a classifier, or name an "
+                "output that holds class scores with --output");
   }
 
   size_t target_count() const {
-    size_t count = 0;
-    const Shape& scores = bound_->value(bound_->require(state_.score)).desc.shape;
+    size_t count = options_.target.targets.size();
+    const Shape& scores = bound_->value(bound_->require(score_)).desc.shape;
     for (const std::string& text : options_.target.classes) {
       const int top = top_count(text, options_.target.k);
       count += top > 0 ? static_cast<size_t>(std::min<int64_t>(top, class_count(scores))) : 1;
@@ -178,59 +316,62 @@ class ExplainCall {
     return count;
   }
 
-  std::vector<ClassScore> resolve(const std::vector<ClassScore>& ranking) const {
-    std::vector<ClassScore> classes;
+  void resolve_targets(const Tensor& scores, const std::vector<ClassScore>& ranking,
+                       const Placement& placement) {
+    const TargetContext context{*bound_, scores, placement,
+                                [&](const std::string& text) { return model_.class_index(text); }};
     for (const std::string& text : options_.target.classes) {
       if (const int top = top_count(text, options_.target.k); top > 0) {
         const size_t n = std::min(ranking.size(), static_cast<size_t>(top));
-        classes.insert(classes.end(), ranking.begin(), ranking.begin() + static_cast<long>(n));
-        continue;
+        for (size_t i = 0; i < n; ++i) targets_.push_back(Target::of_class(ranking[i].index));
+      } else if (is_target(text)) {
+        targets_.push_back(parse_target(text, context));
+      } else {
+        targets_.push_back(Target::of_class(model_.class_index(text)));
       }
-      const int64_t index = model_.class_index(text);
-      const auto it = std::find_if(ranking.begin(), ranking.end(),
-                                   [&](const ClassScore& s) { return s.index == index; });
-      if (it == ranking.end()) {
-        throw Error(ErrorKind::kUsage,
-                    "class " + std::to_string(index) + " does not exist: the network has " +
-                        std::to_string(ranking.size()) + " classes",
-                    "use 0 to " + std::to_string(ranking.size() - 1));
-      }
-      classes.push_back(*it);
     }
-    return classes;
+    targets_.insert(targets_.end(), options_.target.targets.begin(), options_.target.targets.end());
+    for (const Target& target : targets_) target.score(scores);  // refuses what does not exist
   }
 
-  Explanation describe(const ExplainerDef& method,
+  Explanation describe(const Request& request,
                        const std::vector<std::unique_ptr<Evidence>>& evidence,
-                       const std::vector<std::vector<RawMap>>& maps, size_t t,
-                       const ClassScore& target, const PreparedInput& input) const {
-    const RawMap& first = maps[0][t];
+                       std::vector<std::vector<RawMap>>& maps, size_t t,
+                       const PreparedInput& input) const {
+    const ExplainerDef& method = *request.choice.method;
+    RawMap& first = maps[0][t];
     Explanation result;
     result.method = method.name;
-    result.variant = "paper";
-    result.target = target;
+    result.variant = request.choice.variant;
+    result.target_text = targets_[t].describe();
+    result.slug = request.choice.name() + "." + targets_[t].slug();
     result.raw = first.raw;
-    result.parameters = first.parameters;
+    result.parameters = request.settings.used();
+    result.artefacts = first.artefacts;
+    result.series = first.series;
     result.placement = input.placement;
-    result.forwards = evidence[0]->forwards();
     result.statistics = statistics_of(result.raw);
     result.status = judge(method, *evidence[0], t, result.statistics, &result.advice);
     if (result.status == Status::kOk) result.advice = first.remark;
-    result.backwards = method.uses_gradient ? 1 : 0;
-    result.layer_shape = bound_->value(layers_[0].value).desc.shape;
-    result.layer_reason = layers_[0].reason;
-    for (const Subject& subject : subjects_) {
-      result.layer += (result.layer.empty() ? "" : ",") + subject.layer;
+    if (method.uses_layer) {
+      result.layer_shape = bound_->value(layers_[0].value).desc.shape;
+      result.layer_reason = layers_[0].reason;
+      for (const Subject& subject : subjects_) {
+        result.layer += (result.layer.empty() ? "" : ",") + subject.layer;
+      }
     }
     std::vector<Tensor> finished;
-    for (const std::vector<RawMap>& layer : maps) {
-      finished.push_back(finish_map(layer[t].raw, input.placement.height, input.placement.width,
-                                    method.tail, options_.normalisation));
+    for (std::vector<RawMap>& layer : maps) {
+      RawMap& map = layer[t];
+      const bool own = map.map.defined() && options_.normalisation == Normalisation::kMinMax;
+      finished.push_back(own ? map.map
+                             : finish_map(map.raw, input.placement.height, input.placement.width,
+                                          method.tail, options_.normalisation));
     }
     result.map = finished[0];
     if (finished.size() > 1) {
-      result.map = fuse_maps(finished, options_.normalisation);
-      result.parameters["layer_fusion"] = "mean of scaled maps";
+      result.map = fuse_maps(finished, options_.normalisation, method.fusion);
+      result.parameters["layer_fusion"] = name_of(method.fusion);
     }
     return result;
   }
@@ -238,35 +379,31 @@ class ExplainCall {
   const Model& model_;
   ModelState& state_;
   const ExplainOptions& options_;
-  std::vector<const ExplainerDef*> methods_;
+  std::vector<Request> requests_;
   Graph own_bound_;
   const Graph* bound_ = nullptr;
+  std::string score_;
   std::vector<LayerChoice> layers_;
   std::vector<Subject> subjects_;
+  std::vector<Target> targets_;
 };
 
 Answer Model::run(const PreparedInput& input, std::shared_ptr<const Image> picture,
                   const ExplainOptions* options, int k) const {
   Answer answer;
-  Stopwatch watch;
-  const Shape& shape = input.tensor.shape();
-  Needs needs{.outputs = {state_->score}, .score = state_->score};
-  std::optional<ExplainCall> call;
+  std::vector<ClassScore> ranking;
   if (options != nullptr) {
-    call.emplace(*this, *state_, *options);
-    call->bind(shape);
-    needs = call->needs();
-  }
-  LentSession session(*state_, shape, needs);
-  answer.timing.plan = watch.lap();
-  session->forward(input.tensor);
-  answer.prediction.scores = session->activation(state_->score);
-  std::vector<ClassScore> ranking = rank_classes(answer.prediction.scores, state_->labels);
-  answer.timing.forward = watch.lap();
-  if (call) {
-    answer.explanations = call->explain(*session, ranking, input, &answer.timing.backward);
+    answer = ExplainCall(*this, *state_, *options).run(input, &ranking);
     for (Explanation& explanation : answer.explanations) explanation.picture = picture;
-    answer.timing.explain = watch.lap() - answer.timing.backward;
+  } else {
+    Stopwatch watch;
+    const Needs needs{.outputs = {state_->score}, .score = state_->score};
+    SessionPool::Lease session = state_->pool->lend(input.tensor.shape(), needs);
+    answer.timing.plan = watch.lap();
+    session->forward(input.tensor);
+    answer.prediction.scores = session->activation(state_->score);
+    answer.timing.forward = watch.lap();
+    ranking = rank_classes(answer.prediction.scores, state_->labels);
   }
   ranking.resize(std::min(ranking.size(), static_cast<size_t>(std::max(k, 0))));
   answer.prediction.ranking = std::move(ranking);

@@ -8,6 +8,8 @@ namespace {
 
 /// A map whose range is this small a part of its peak shows rounding rather than evidence.
 constexpr double kLowContrast = 1e-4;
+/// A probability this close to 1 has a gradient of the size of rounding.
+constexpr double kSaturation = 1e-6;
 
 bool all_zero(const Tensor& tensor) {
   const auto values = tensor.as<float>();
@@ -47,7 +49,7 @@ Status judge(const ExplainerDef& method, Evidence& evidence, size_t target,
     *advice = "The map holds NaN or infinite values: check the input and the model's weights.";
     return Status::kNonfinite;
   }
-  if (!layer.empty()) {
+  if (method.uses_layer) {
     const Tensor& activation = evidence.activation(layer);
     const Shape& shape = activation.shape();
     if (shape[2] * shape[3] == 1) {
@@ -62,6 +64,12 @@ Status judge(const ExplainerDef& method, Evidence& evidence, size_t target,
       *advice = "The score does not react to this layer for this picture: choose an earlier one.";
       return Status::kZeroGradient;
     }
+  }
+  const Target& score = evidence.targets()[target];
+  if (score.describe().rfind("probability:", 0) == 0 &&
+      1.0 - evidence.score(target) < kSaturation) {
+    *advice = "The probability is at its limit and hardly reacts: explain the logit instead.";
+    return Status::kSaturatedScore;
   }
   if (statistics.max <= 0) {
     *advice = "Nothing in the picture speaks for this class: the raw map has the evidence against.";

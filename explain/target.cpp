@@ -1,8 +1,76 @@
 #include "explain/target.h"
 
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+
 #include "engine/error.h"
 
 namespace camlucida {
+namespace {
+
+std::vector<double> softmax_row(const float* row, int64_t classes) {
+  std::vector<double> p(static_cast<size_t>(classes));
+  const double peak = *std::max_element(row, row + classes);
+  double sum = 0;
+  for (int64_t c = 0; c < classes; ++c) sum += p[static_cast<size_t>(c)] = std::exp(row[c] - peak);
+  for (double& value : p) value /= sum;
+  return p;
+}
+
+/// log softmax of class `c`, exact also where the probability underflows.
+double log_softmax(const float* row, int64_t classes, int64_t c) {
+  const double peak = *std::max_element(row, row + classes);
+  double sum = 0;
+  for (int64_t i = 0; i < classes; ++i) sum += std::exp(row[i] - peak);
+  return row[c] - peak - std::log(sum);
+}
+
+void check_class(const Shape& scores, int64_t index) {
+  const int64_t classes = class_count(scores);
+  if (index >= 0 && index < classes) return;
+  throw Error(ErrorKind::kUsage,
+              "class " + std::to_string(index) + " does not exist: the network has " +
+                  std::to_string(classes) + " classes",
+              "use 0 to " + std::to_string(classes - 1));
+}
+
+/// A target that is a function of all logits with one class in the centre.
+Target class_target(const std::string& kind, int64_t index, bool linear,
+                    std::function<double(const float*, int64_t)> value,
+                    std::function<void(const float*, int64_t, float*)> gradient) {
+  return Target(
+      {.description = kind + ":" + std::to_string(index),
+       .class_index = index,
+       .linear = linear,
+       .check = [index](const Shape& shape) { check_class(shape, index); },
+       .value = [value](const Shape& shape, const float* row) { return value(row, shape[1]); },
+       .gradient = [gradient](const Shape& shape, const float* row,
+                              float* seed) { gradient(row, shape[1], seed); }});
+}
+
+/// a_c * (indicator of `index`) - b * softmax, the gradient of every logarithmic score.
+void add_log_gradient(const float* row, int64_t classes, int64_t index, double own, float* seed) {
+  const std::vector<double> p = softmax_row(row, classes);
+  for (int64_t c = 0; c < classes; ++c) {
+    seed[c] += static_cast<float>((c == index ? own : 0.0) - p[static_cast<size_t>(c)]);
+  }
+}
+
+int64_t row_count(const Shape& shape) { return shape.rank() > 0 ? shape.count() / shape[0] : 1; }
+
+/// Throws unless a row of scores has as many elements as the reference.
+std::function<void(const Shape&)> same_count(int64_t count, std::string name) {
+  return [count, name](const Shape& shape) {
+    if (row_count(shape) == count) return;
+    throw Error(ErrorKind::kUsage,
+                "the reference '" + name + "' has " + std::to_string(count) +
+                    " values but the network's output has " + std::to_string(row_count(shape)),
+                "make it with this network, or choose the output with --output");
+  };
+}
+
+}  // namespace
 
 int64_t class_count(const Shape& scores) {
   if (scores.rank() < 2 || scores.count(2, scores.rank()) != 1) {
@@ -13,25 +81,209 @@ int64_t class_count(const Shape& scores) {
   return scores[1];
 }
 
-void Target::check(const Shape& scores) const {
-  const int64_t classes = class_count(scores);
-  if (class_index_ >= 0 && class_index_ < classes) return;
-  throw Error(ErrorKind::kUsage,
-              "class " + std::to_string(class_index_) + " does not exist: the network has " +
-                  std::to_string(classes) + " classes",
-              "use 0 to " + std::to_string(classes - 1));
+std::vector<double> softmax(const Tensor& scores, int64_t image) {
+  const int64_t classes = class_count(scores.shape());
+  return softmax_row(scores.floats() + image * classes, classes);
 }
 
-double Target::score(const Tensor& scores, int image) const {
-  check(scores.shape());
-  return scores.floats()[image * scores.shape()[1] + class_index_];
+Target::Target(Function function)
+    : function_(std::make_shared<const Function>(std::move(function))) {}
+
+Target Target::of_class(int64_t index) {
+  return class_target(
+      "class", index, true,
+      [index](const float* row, int64_t) { return static_cast<double>(row[index]); },
+      [index](const float*, int64_t, float* seed) { seed[index] += 1.0f; });
+}
+
+Target Target::margin(int64_t a, int64_t b) {
+  return Target({.description = "margin:" + std::to_string(a) + "-" + std::to_string(b),
+                 .class_index = -1,
+                 .linear = true,
+                 .check =
+                     [a, b](const Shape& shape) {
+                       check_class(shape, a);
+                       check_class(shape, b);
+                     },
+                 .value = [a, b](const Shape&,
+                                 const float* row) { return static_cast<double>(row[a]) - row[b]; },
+                 .gradient =
+                     [a, b](const Shape&, const float*, float* seed) {
+                       seed[a] += 1.0f;
+                       seed[b] -= 1.0f;
+                     }});
+}
+
+Target Target::probability(int64_t index) {
+  return class_target(
+      "probability", index, false,
+      [index](const float* row, int64_t classes) {
+        return softmax_row(row, classes)[static_cast<size_t>(index)];
+      },
+      [index](const float* row, int64_t classes, float* seed) {
+        const std::vector<double> p = softmax_row(row, classes);
+        const double own = p[static_cast<size_t>(index)];
+        for (int64_t c = 0; c < classes; ++c) {
+          seed[c] +=
+              static_cast<float>(own * ((c == index ? 1.0 : 0.0) - p[static_cast<size_t>(c)]));
+        }
+      });
+}
+
+Target Target::log_probability(int64_t index) {
+  return class_target(
+      "log-probability", index, false,
+      [index](const float* row, int64_t classes) { return log_softmax(row, classes, index); },
+      [index](const float* row, int64_t classes, float* seed) {
+        add_log_gradient(row, classes, index, 1.0, seed);
+      });
+}
+
+Target Target::logit_and_log_probability(int64_t index) {
+  return class_target(
+      "rest", index, false,
+      [index](const float* row, int64_t classes) {
+        return row[index] + log_softmax(row, classes, index);
+      },
+      [index](const float* row, int64_t classes, float* seed) {
+        add_log_gradient(row, classes, index, 2.0, seed);
+      });
+}
+
+Target Target::cosine(Tensor reference, const std::string& name) {
+  const auto y = std::make_shared<const std::vector<double>>(reference.to_doubles());
+  struct Products {
+    double xy = 0, xx = 0, yy = 0;
+    double cosine() const { return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 0.0; }
+  };
+  const auto products = [y](const float* row) {
+    Products sums;
+    for (size_t i = 0; i < y->size(); ++i) {
+      sums.xy += row[i] * (*y)[i];
+      sums.xx += static_cast<double>(row[i]) * row[i];
+      sums.yy += (*y)[i] * (*y)[i];
+    }
+    return sums;
+  };
+  return Target(
+      {.description = "embed:" + name,
+       .check = same_count(static_cast<int64_t>(y->size()), name),
+       .value = [products](const Shape&, const float* row) { return products(row).cosine(); },
+       .gradient =
+           [products, y](const Shape&, const float* row, float* seed) {
+             const Products sums = products(row);
+             if (sums.xx <= 0 || sums.yy <= 0) return;
+             const double x_norm = std::sqrt(sums.xx);
+             const double y_norm = std::sqrt(sums.yy);
+             const double cosine = sums.cosine();
+             for (size_t i = 0; i < y->size(); ++i) {
+               seed[i] +=
+                   static_cast<float>(((*y)[i] / y_norm - cosine * row[i] / x_norm) / x_norm);
+             }
+           }});
+}
+
+Target Target::negative_distance(Tensor reference, const std::string& name) {
+  const auto y = std::make_shared<const std::vector<double>>(reference.to_doubles());
+  return Target({.description = "distance:" + name,
+                 .check = same_count(static_cast<int64_t>(y->size()), name),
+                 .value =
+                     [y](const Shape&, const float* row) {
+                       double sum = 0;
+                       for (size_t i = 0; i < y->size(); ++i) {
+                         sum += (row[i] - (*y)[i]) * (row[i] - (*y)[i]);
+                       }
+                       return -sum;
+                     },
+                 .gradient =
+                     [y](const Shape&, const float* row, float* seed) {
+                       for (size_t i = 0; i < y->size(); ++i) {
+                         seed[i] -= static_cast<float>(2 * (row[i] - (*y)[i]));
+                       }
+                     }});
+}
+
+Target Target::region(int64_t channel, Tensor mask, const std::string& name) {
+  const auto inside = std::make_shared<const std::vector<double>>(mask.to_doubles());
+  const Shape mask_shape = mask.shape();
+  return Target({.description = name,
+                 .class_index = -1,
+                 .linear = true,
+                 .check =
+                     [channel, mask_shape, name](const Shape& shape) {
+                       const bool fits = shape.rank() == 4 && mask_shape.rank() == 2 &&
+                                         shape[2] == mask_shape[0] && shape[3] == mask_shape[1];
+                       if (fits && channel >= 0 && channel < shape[1]) return;
+                       throw Error(ErrorKind::kUsage,
+                                   "'" + name + "' does not fit the output " + shape.to_string(),
+                                   "it needs an output [1, classes, h, w] such as a segmentation");
+                     },
+                 .value =
+                     [channel, inside](const Shape&, const float* row) {
+                       const auto pixels = static_cast<int64_t>(inside->size());
+                       double sum = 0;
+                       for (int64_t p = 0; p < pixels; ++p) {
+                         if ((*inside)[static_cast<size_t>(p)] != 0)
+                           sum += row[channel * pixels + p];
+                       }
+                       return sum;
+                     },
+                 .gradient =
+                     [channel, inside](const Shape&, const float*, float* seed) {
+                       const auto pixels = static_cast<int64_t>(inside->size());
+                       for (int64_t p = 0; p < pixels; ++p) {
+                         if ((*inside)[static_cast<size_t>(p)] != 0)
+                           seed[channel * pixels + p] += 1;
+                       }
+                     }});
+}
+
+Target Target::entry(int64_t flat_index, const std::string& name) {
+  return Target(
+      {.description = name,
+       .class_index = -1,
+       .linear = true,
+       .check =
+           [flat_index, name](const Shape& shape) {
+             if (flat_index >= 0 && flat_index < row_count(shape)) return;
+             throw Error(ErrorKind::kUsage,
+                         "'" + name + "' is outside the output " + shape.to_string());
+           },
+       .value = [flat_index](const Shape&, const float* row) { return double{row[flat_index]}; },
+       .gradient = [flat_index](const Shape&, const float*,
+                                float* seed) { seed[flat_index] += 1.0f; }});
+}
+
+std::string Target::slug() const {
+  if (describe() == "class:" + std::to_string(class_index())) {
+    return "c" + std::to_string(class_index());
+  }
+  std::string text;
+  for (const char c : describe()) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.';
+    if (plain) {
+      text += c;
+    } else if (!text.empty() && text.back() != '-') {
+      text += '-';
+    }
+  }
+  while (!text.empty() && (text.back() == '-' || text.back() == '.')) text.pop_back();
+  return text;
+}
+
+double Target::score(const Tensor& scores, int64_t image) const {
+  const Shape& shape = scores.shape();
+  function_->check(shape);
+  return function_->value(shape, scores.floats() + image * row_count(shape));
 }
 
 Tensor Target::seed(const Tensor& scores) const {
-  check(scores.shape());
-  Tensor seed(scores.shape());
-  for (int64_t image = 0; image < scores.shape()[0]; ++image) {
-    seed.floats()[image * scores.shape()[1] + class_index_] = 1.0f;
+  const Shape& shape = scores.shape();
+  function_->check(shape);
+  Tensor seed(shape);
+  const int64_t stride = row_count(shape);
+  for (int64_t image = 0; image < (shape.rank() > 0 ? shape[0] : 1); ++image) {
+    function_->gradient(shape, scores.floats() + image * stride, seed.floats() + image * stride);
   }
   return seed;
 }

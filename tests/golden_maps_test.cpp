@@ -6,106 +6,15 @@
 #include "engine/exact_run.h"
 #include "engine/passes/passes.h"
 #include "engine/session.h"
-#include "explain/model.h"
-#include "tests/golden.h"
+#include "tests/golden_maps.h"
 
 /// CAM, Grad-CAM and gradients to inner layers and to the picture against the golden maps.
 namespace camlucida::test {
 namespace {
 
-using Json = nlohmann::json;
-namespace fs = std::filesystem;
-
-/// "<model>/<image>" of every single-image folder.
-std::vector<std::string> golden_folders() {
-  const auto shared = shared_dir();
-  if (!shared) return {"none/none"};
-  std::vector<std::string> folders;
-  for (const auto& model : fs::directory_iterator(*shared / "golden" / "maps")) {
-    if (!model.is_directory()) continue;
-    for (const auto& image : fs::directory_iterator(model)) {
-      const std::string name = image.path().filename().string();
-      if (name == "fam" || name == "ifa") continue;
-      folders.push_back(model.path().filename().string() + "/" + name);
-    }
-  }
-  std::sort(folders.begin(), folders.end());
-  return folders;
-}
-
-class GoldenMaps : public ::testing::TestWithParam<std::string> {
- protected:
-  void SetUp() override {
-    REQUIRE_SHARED(shared);
-    folder_ = shared / "golden" / "maps" / GetParam();
-    index_ = read_json(folder_ / "index.json");
-    const std::string input = index_.value("input_file", "input.npy");
-    input_ = read_npy(folder_ / input);
-    class_index_ = index_["class_index"].get<int64_t>();
-    layer_ = index_["layer"]["onnx_value"].get<std::string>();
-    model_.emplace(Model::load(shared / "zoo" / index_["model"].get<std::string>() / "model.onnx"));
-  }
-
-  /// Deviation from a file of a method's entry over the tolerance that the entry recommends, or
-  /// nothing if it has no such file.
-  std::optional<double> excess(const std::string& method, const std::string& artefact,
-                               const std::vector<double>& mine) {
-    const Json& entry = index_["methods"][method];
-    if (!entry["files"].contains(artefact)) return {};
-    const Tensor golden = read_npy(folder_ / entry["files"][artefact].get<std::string>());
-    const std::vector<double> expected = golden.to_doubles();
-    const Json& tolerances = entry["tolerance"];
-    const Json& tolerance =
-        tolerances.contains(artefact) ? tolerances[artefact] : tolerances["grad"];
-    double deviation = relative_deviation(mine, expected);
-    if (tolerance["measure"] == "max_abs") {
-      double peak = 0;
-      for (double v : expected) peak = std::max(peak, std::abs(v));
-      deviation *= peak;
-    }
-    ++compared_;
-    const double allowed = tolerance["recommended"].get<double>();
-    std::printf("[ MEASURED ] %s %s %s: %.1e of %.0e allowed\n", GetParam().c_str(), method.c_str(),
-                artefact.c_str(), deviation, allowed);
-    return deviation / allowed;
-  }
-
-  void compare(const std::string& method, const std::string& artefact,
-               const std::vector<double>& mine) {
-    const auto over = excess(method, artefact, mine);
-    if (over) {
-      EXPECT_LE(*over, 1.0) << method << " " << artefact;
-    }
-  }
-
-  Explanation explain(const std::string& method) {
-    const Answer answer =
-        model_->explain(input_, {.method = method,
-                                 .layer = layer_,
-                                 .target = {.classes = {std::to_string(class_index_)}, .k = 5}});
-    return answer.explanations.at(0);
-  }
-
-  Tensor seed(const Tensor& scores) const { return Target::of_class(class_index_).seed(scores); }
-
-  fs::path folder_;
-  Json index_;
-  Tensor input_;
-  int64_t class_index_ = 0;
-  std::string layer_;
-  std::optional<Model> model_;
-  int compared_ = 0;
-};
-
 TEST_P(GoldenMaps, CamAndGradCam) {
-  for (const std::string method : {"cam", "gradcam"}) {
-    if (!index_["methods"].contains(method)) continue;
-    const Explanation explanation = explain(method);
-    compare(method, "raw", explanation.raw.to_doubles());
-    compare(method, "map", explanation.map.to_doubles());
-    EXPECT_NEAR(explanation.target.logit, index_["logit"].get<double>(),
-                1e-4 * std::abs(index_["logit"].get<double>()));
-  }
+  check_method("cam", "cam");
+  check_method("gradcam", "gradcam");
   EXPECT_GE(compared_, 1);
 }
 

@@ -182,19 +182,18 @@ MethodTimes time_method(const Model& model, const Flags& flags) {
                 "--method times one picture, --batch is " + std::to_string(flags.batch),
                 "leave --batch out");
   }
-  const ExplainerDef& method = ExplainerRegistry::instance().require(flags.method);
-  Subject subject;
-  subject.graph = &model.bound();
-  subject.input = model.input_name();
-  subject.score = model.score_name();
-  subject.layer = model.bound().value(model.default_layer().value).name;
-  Workload work = make_workload(model, flags, method.needs(subject));
+  const MethodChoice choice = choose_method(flags.method);
+  const ExplainerDef& method = *choice.method;
+  const Subject subject = model.subject();
+  Settings settings(method.name, choice.variant, {});
+  Workload work = make_workload(model, flags, method.needs(subject, settings));
   const Shape& scores = work.plan->desc(subject.score).shape;
   class_count(scores);  // refuses networks without classes
   const auto explain = [&] {
     work.forward();
-    Evidence evidence(*work.session, subject, {Target::of_class(0)});
-    method.explain(evidence);
+    Evidence evidence(model.sessions(), *work.session, work.inputs.at(subject.input), subject,
+                      {Target::of_class(0)});
+    method.explain(evidence, settings);
   };
   MethodTimes times;
   times.name = method.name;

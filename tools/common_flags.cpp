@@ -129,13 +129,34 @@ void require_inputs(const std::vector<std::string>& inputs) {
               "name a picture, folder, 'glob', .txt list or .npy tensor");
 }
 
-void add_batch_flag(CLI::App& command, int& batch_size) {
+void add_batch_flags(CLI::App& command, ModelFlags& flags) {
   command
-      .add_option(
-          "--batch-size", batch_size,
-          "Accepted for scripts that set it; pictures run one by one, with the same results")
+      .add_option("--batch-size", flags.batch_size,
+                  "Variants of a picture that a perturbing method runs in one pass [8]")
       ->check(CLI::Range(1, 65536))
       ->type_name("N");
+  command
+      .add_option("--max-memory", flags.max_memory,
+                  "Limit for the activations of one pass, such as 512M or 2G; batches shrink to "
+                  "fit [physical memory]")
+      ->type_name("BYTES");
+}
+
+size_t parse_bytes(const std::string& text, const std::string& flag) {
+  size_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  const std::string unit(stop, end);
+  const size_t shift = unit == "K"    ? 10
+                       : unit == "M"  ? 20
+                       : unit == "G"  ? 30
+                       : unit.empty() ? 0
+                                      : 64;
+  if (error != std::errc() || value == 0 || shift == 64 || value > SIZE_MAX >> shift) {
+    throw Error(ErrorKind::kUsage, flag + " " + text + " is not a size of memory",
+                "give bytes, or a number with K, M or G, such as 512M");
+  }
+  return value << shift;
 }
 
 Device parse_device(const std::string& text) {
@@ -173,6 +194,8 @@ Model load_model(const ModelFlags& flags, const OutputFlags& output) {
   options.output = flags.output;
   options.threads = flags.threads;
   options.device = parse_device(flags.device);
+  options.max_batch = flags.batch_size;
+  if (!flags.max_memory.empty()) options.max_memory = parse_bytes(flags.max_memory, "--max-memory");
   if (flags.change_recipe()) {
     // The flags change single fields of a recipe that is known only once the model is.
     const Preprocessing base = Model::load(flags.model, options).preprocessing();

@@ -21,6 +21,8 @@ struct ModelFlags {
   std::string output;
   std::string device = "cpu";
   int threads = 0;  ///< 0 = all cores
+  int batch_size = 8;
+  std::string max_memory;  ///< empty = physical memory decides
 
   bool change_recipe() const;  ///< any of size ... scale was given
 };
@@ -41,9 +43,10 @@ void add_input_arguments(CLI::App& command, std::vector<std::string>& inputs);
 /// Throws Error(kUsage) if there are none.
 void require_inputs(const std::vector<std::string>& inputs);
 
-/// --batch-size. Pictures run one by one whatever it says: on a CPU nothing is lost by that, and
-/// results do not depend on the batch.
-void add_batch_flag(CLI::App& command, int& batch_size);
+/// --batch-size and --max-memory.
+void add_batch_flags(CLI::App& command, ModelFlags& flags);
+/// Bytes of "512M" or "2G" (powers of 1024); Error(kUsage) naming `flag`.
+size_t parse_bytes(const std::string& text, const std::string& flag);
 
 /// kCpu, or Error(kUsage) if this build cannot use the device.
 Device parse_device(const std::string& text);

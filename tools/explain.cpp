@@ -29,6 +29,7 @@ Files in DIR for cat.jpg, Grad-CAM, class 281 (choose with --format):
   cat.gradcam.c281.png      the map over the picture (png)
   cat.gradcam.c281.raw.npy  float32 [h, w] at layer resolution, signed, not scaled (raw)
   cat.gradcam.c281.map.npy  float32 [H, W] at network-input resolution, 0 to 1 (map)
+  cat.gradcam.c281.weights.npy  what else the method found: channel weights, components (parts)
   cat.json                  predictions, statistics, status, parameters; written last (json)
 Inputs of one run with the same stem keep their extension (cat.jpg.*, cat.png.*), or get the name of
 their folder in front (siamese__cat.*). With --json the content of each JSON file is printed too,
@@ -43,7 +44,6 @@ struct Flags {
   std::string formats = "png,raw,map,json";
   std::string colormap = "jet";
   double alpha = 0.5;
-  int batch_size = 1;
   bool strict = false, force = false, resume = false, progress = false;
 };
 
@@ -66,11 +66,13 @@ FileOptions file_options(const Flags& flags, Normalisation normalisation) {
       options.raw = true;
     } else if (format == "map") {
       options.map = true;
+    } else if (format == "parts") {
+      options.parts = true;
     } else if (format == "json") {
       options.json = true;
     } else {
       throw Error(ErrorKind::kUsage, "--format " + format + " does not exist",
-                  "choose from png, raw, map, json");
+                  "choose from png, raw, map, parts, json");
     }
   }
   return options;
@@ -147,7 +149,7 @@ class ExplainRun {
       ++skipped_;
       return;
     }
-    const Answer answer = request_.run(model_, loaded);
+    const Answer answer = request_.run(model_, loaded, progress.steps());
     const std::vector<Explanation>& explanations = answer.explanations;
     FileWriter writer(files_, input);
     writer.check_free(explanations, loaded.is_tensor(), flags_.force || flags_.resume);
@@ -200,7 +202,9 @@ class ExplainRun {
     }
     Table table({{"method"}, {"class", Table::Align::kRight}, {"label"}, {"status"}, {""}});
     for (const Explanation& explanation : answer.explanations) {
-      table.add({explanation.method, std::to_string(explanation.target.index),
+      const bool is_class = explanation.target.index >= 0;
+      table.add({explanation.slug.substr(0, explanation.slug.find('.')),
+                 is_class ? std::to_string(explanation.target.index) : "",
                  shortened(explanation.target.label, 24), name_of(explanation.status),
                  explanation.advice});
     }
@@ -218,9 +222,9 @@ class ExplainRun {
         continue;
       }
       failures.add(Error(ErrorKind::kMeaningless,
-                         fmt::format("{}: the {} map of class {} is not meaningful ({})",
+                         fmt::format("{}: the {} map of {} is not meaningful ({})",
                                      input.path.string(), explanation.method,
-                                     explanation.target.index, name_of(explanation.status)),
+                                     explanation.target_text, name_of(explanation.status)),
                          explanation.advice),
                    input.path.string());
       return;
@@ -250,12 +254,14 @@ void add_explain(Program& program) {
   add_input_arguments(command, flags->inputs);
   add_model_flags(command, flags->model, ModelArgument::kOption);
   add_request_flags(command, flags->request);
-  add_batch_flag(command, flags->batch_size);
+  add_batch_flags(command, flags->model);
   const std::string files = "Files";
   command.add_option("-o,--output-dir", flags->folder, "Folder for the files, made if missing [.]")
       ->type_name("DIR")
       ->group(files);
-  command.add_option("--format", flags->formats, "Which files [png,raw,map,json]")
+  command
+      .add_option("--format", flags->formats,
+                  "Which files, of png,raw,map,parts,json [png,raw,map,json]")
       ->type_name("F,...")
       ->group(files);
   command

@@ -5,6 +5,7 @@
 #include <set>
 #include <sstream>
 
+#include "explain/target_grammar.h"
 #include "tools/messages.h"
 
 namespace camlucida::cli {
@@ -35,21 +36,21 @@ std::string folded(const std::string& name) {
   return text;
 }
 
+/// The parameters given for one method, without its name.
+std::map<std::string, std::string> settings_of(const std::map<std::string, std::string>& all,
+                                               const std::string& method) {
+  std::map<std::string, std::string> own;
+  const std::string prefix = method + ".";
+  for (const auto& [key, value] : all) {
+    if (key.rfind(prefix, 0) == 0) own[key.substr(prefix.size())] = value;
+  }
+  return own;
+}
+
 bool is_top(const std::string& text) {
   if (text == "topk") return true;
   return text.size() > 3 && text.size() <= 9 && text.rfind("top", 0) == 0 && text[3] != '0' &&
          text.find_first_not_of("0123456789", 3) == std::string::npos;
-}
-
-Subject subject_of(const Model& model, const std::string& layer,
-                   const std::map<std::string, std::string>& settings) {
-  Subject subject;
-  subject.graph = &model.bound();
-  subject.input = model.input_name();
-  subject.score = model.score_name();
-  subject.layer = layer;
-  subject.settings = settings;
-  return subject;
 }
 
 }  // namespace
@@ -72,15 +73,16 @@ void add_request_flags(CLI::App& command, RequestFlags& flags) {
     option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
   };
   many(add("--method", flags.methods,
-           "Methods [gradcam]; all-gradient or all = every one that fits the network; "
-           "see `camlucida methods`")
+           "Methods, NAME or NAME@VARIANT [gradcam]; all-gradient or all = every one that fits the "
+           "network; see `camlucida methods`")
            ->type_name("NAME,..."));
   many(add("-t,--target-layer", flags.layers,
            "Layer: value, node or module name [chosen, with the reason printed]; "
            "several = mean of their maps")
            ->type_name("NAME,..."));
-  many(add("-c,--class", flags.classes,
-           "Class index, label, topN (ranks 1 to N) or topk (ranks 1 to K) [top1]")
+  many(add("-c,--class,--target", flags.classes,
+           "Class index, label, topN (ranks 1 to N), topk (ranks 1 to K), or another target such "
+           "as margin:281-282 [top1]")
            ->type_name("CLASS,..."));
   add("-k,--topk", flags.k, "Classes in the prediction table, and K of topk [5]")
       ->check(CLI::Range(1, 1000000))
@@ -120,37 +122,31 @@ void ExplainRequest::read_settings() {
     const std::string method = ExplainerRegistry::instance().require(setting.substr(0, dot)).name;
     options_.settings[method + setting.substr(dot, equals - dot)] = setting.substr(equals + 1);
   }
-  if (flags_.seed != 0) options_.settings["seed"] = std::to_string(flags_.seed);
+  options_.seed = flags_.seed;
 }
 
 void ExplainRequest::choose_methods(const Model& model, const OutputFlags& output) {
   const ExplainerRegistry& registry = ExplainerRegistry::instance();
   const std::vector<std::string> layers = split_list(options_.layer);
-  const std::string layer =
-      model.bound()
-          .value(layers.empty() ? model.default_layer().value : model.bound().require(layers[0]))
-          .name;
-  const Subject subject = subject_of(model, layer, options_.settings);
-  std::set<std::string> chosen;
-  std::map<std::string, std::vector<std::string>> by_needs;
-  const auto take = [&](const ExplainerDef& method) {
-    const Needs needs = method.needs(subject);
-    if (!chosen.insert(method.name).second) return;
-    methods_.push_back(method.name);
-    const std::string rule = needs.gradient_to.empty() ? "" : needs.rule;
-    by_needs[rule + "|" + needs.replay_from + "|" + std::to_string(needs.replay_batch)].push_back(
-        method.name);
+  const Subject subject = model.subject(layers.empty() ? "" : layers[0]);
+  const auto take = [&](const MethodChoice& choice) {
+    Settings settings(choice.method->name, choice.variant,
+                      settings_of(options_.settings, choice.method->name), options_.seed);
+    choice.method->needs(subject, settings);
+    if (std::find(methods_.begin(), methods_.end(), choice.name()) == methods_.end()) {
+      methods_.push_back(choice.name());
+    }
   };
   for (const std::string& name : split_all(flags_.methods)) {
     const bool all = folded(name) == "all";
     if (!all && folded(name) != "allgradient") {
-      take(registry.require(name));
+      take(choose_method(name));
       continue;
     }
     for (const auto& method : registry.all()) {
-      if (!all && !method->uses_gradient) continue;
+      if (!all && !method->shares_gradient()) continue;
       try {
-        take(*method);
+        take({method.get(), method->variants.front().name});
       } catch (const Error& error) {
         if (!output.quiet) report_notice(method->name + " is left out: " + error.message());
       }
@@ -160,13 +156,13 @@ void ExplainRequest::choose_methods(const Model& model, const OutputFlags& outpu
     throw Error(ErrorKind::kUsage, "no method was given",
                 "`camlucida methods` lists what this build can do");
   }
-  for (const auto& [key, names] : by_needs) groups_.push_back(join(names));
+  options_.method = join(methods_);
 }
 
 void ExplainRequest::choose_classes(const Model& model) {
   options_.target.classes.clear();
   const auto check = [&](const std::string& text) {
-    if (!is_top(text)) model.class_index(text);
+    if (!is_top(text) && !is_target(text)) model.class_index(text);
     options_.target.classes.push_back(text);
   };
   for (const std::string& text : flags_.classes) {
@@ -183,54 +179,21 @@ void ExplainRequest::choose_classes(const Model& model) {
   }
 }
 
-Answer ExplainRequest::run(const Model& model, const LoadedInput& input) const {
-  Answer all;
-  std::map<std::string, std::vector<Explanation>> by_method;
-  for (const std::string& group : groups_) {
-    ExplainOptions options = options_;
-    options.method = group;
-    Answer answer = input.is_tensor() ? model.explain(input.tensor(), options)
-                                      : model.explain(input.image(), options);
-    all.prediction = std::move(answer.prediction);
-    all.timing.preprocess += answer.timing.preprocess;
-    all.timing.plan += answer.timing.plan;
-    all.timing.forward += answer.timing.forward;
-    all.timing.backward += answer.timing.backward;
-    all.timing.explain += answer.timing.explain;
-    for (Explanation& explanation : answer.explanations) {
-      by_method[explanation.method].push_back(std::move(explanation));
+Answer ExplainRequest::run(const Model& model, const LoadedInput& input,
+                           ProgressFunction progress) const {
+  ExplainOptions options = options_;
+  options.progress = std::move(progress);
+  Answer answer = input.is_tensor() ? model.explain(input.tensor(), options)
+                                    : model.explain(input.image(), options);
+  std::set<std::string> seen;
+  std::vector<Explanation> all = std::move(answer.explanations);
+  answer.explanations.clear();
+  for (Explanation& explanation : all) {
+    if (seen.insert(explanation.slug).second) {
+      answer.explanations.push_back(std::move(explanation));
     }
   }
-  for (const std::string& method : methods_) {
-    // "-c top1,281" may name one class twice.
-    std::set<int64_t> seen;
-    for (Explanation& explanation : by_method[method]) {
-      if (seen.insert(explanation.target.index).second) {
-        all.explanations.push_back(std::move(explanation));
-      }
-    }
-  }
-  check_settings(all.explanations);
-  return all;
-}
-
-/// A setting that no method used is a typing error, not something to pass over.
-void ExplainRequest::check_settings(const std::vector<Explanation>& explanations) const {
-  for (const auto& [key, value] : options_.settings) {
-    const size_t dot = key.find('.');
-    if (dot == std::string::npos) continue;
-    const std::string method = key.substr(0, dot);
-    const std::string parameter = key.substr(dot + 1);
-    for (const Explanation& explanation : explanations) {
-      if (explanation.method != method || explanation.parameters.count(parameter) > 0) continue;
-      std::string known;
-      for (const auto& [name, unused] : explanation.parameters) {
-        known += (known.empty() ? "" : ", ") + name;
-      }
-      throw Error(ErrorKind::kUsage, "method " + method + " has no parameter '" + parameter + "'",
-                  known.empty() ? "it has none" : "it has " + known);
-    }
-  }
+  return answer;
 }
 
 Json ExplainRequest::to_json() const {
@@ -241,6 +204,7 @@ Json ExplainRequest::to_json() const {
   json["k"] = options_.target.k;
   json["normalise"] = flags_.normalise;
   json["settings"] = options_.settings;
+  json["seed"] = options_.seed;
   return json;
 }
 

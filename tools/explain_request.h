@@ -33,8 +33,8 @@ class ExplainRequest {
   /// Error(kUsage) for a method, layer, class or setting that does not exist.
   ExplainRequest(const RequestFlags& flags, const Model& model, const OutputFlags& output);
 
-  /// The answer with all explanations. Methods that can share a pass do.
-  Answer run(const Model& model, const LoadedInput& input) const;
+  /// The answer with all explanations; each class once, however often it was named.
+  Answer run(const Model& model, const LoadedInput& input, ProgressFunction progress) const;
 
   Normalisation normalisation() const { return options_.normalisation; }
   Json to_json() const;
@@ -43,11 +43,9 @@ class ExplainRequest {
   void choose_methods(const Model& model, const OutputFlags& output);
   void choose_classes(const Model& model);
   void read_settings();
-  void check_settings(const std::vector<Explanation>& explanations) const;
 
   RequestFlags flags_;
-  ExplainOptions options_;           // but for the methods
-  std::vector<std::string> groups_;  // comma lists of methods that run together
+  ExplainOptions options_;
   std::vector<std::string> methods_;
 };
 

@@ -109,8 +109,10 @@ Json to_json(const Explanation& explanation) {
   Json json;
   json["method"] = explanation.method;
   json["variant"] = explanation.variant;
-  json["class"] = explanation.target.index;
+  json["class"] = explanation.target.index >= 0 ? Json(explanation.target.index) : Json();
   json["label"] = explanation.target.label;
+  json["target"] = explanation.target_text;
+  json["score"] = explanation.score;
   json["layer"] = explanation.layer;
   json["layer_shape"] = to_json(explanation.layer_shape);
   json["layer_reason"] = explanation.layer_reason;
@@ -122,8 +124,10 @@ Json to_json(const Explanation& explanation) {
                  {"sum", raw.sum},
                  {"nonfinite", raw.nonfinite}};
   json["parameters"] = to_json(explanation.parameters);
-  json["forwards"] = explanation.forwards;
-  json["backwards"] = explanation.backwards;
+  if (!explanation.series.empty()) json["series"] = explanation.series;
+  json["forwards"] = explanation.passes.forwards;
+  json["backwards"] = explanation.passes.backwards;
+  json["replays"] = explanation.passes.replays;
   return json;
 }
 

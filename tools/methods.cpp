@@ -15,6 +15,10 @@ int run(bool json) {
   if (json) {
     Json list = Json::array();
     for (const auto& method : methods) {
+      Json variants = Json::array();
+      for (const ExplainerDef::Variant& variant : method->variants) {
+        variants.push_back({{"name", variant.name}, {"difference", variant.difference}});
+      }
       list.push_back({{"name", method->name},
                       {"aliases", method->aliases},
                       {"title", method->title},
@@ -23,7 +27,8 @@ int run(bool json) {
                       {"forwards", method->forwards},
                       {"backwards", method->backwards},
                       {"uses_gradient", method->uses_gradient},
-                      {"class_agnostic", method->class_agnostic}});
+                      {"class_agnostic", method->class_agnostic},
+                      {"variants", variants}});
     }
     print_json(list);
     return 0;
@@ -39,8 +44,15 @@ int run(bool json) {
       "\nA layer's activation, gradient and weights: A, G and W. Names ignore case, '-' and "
       "'_'.\n");
   for (const auto& method : methods) {
-    if (method->aliases.empty()) continue;
-    fmt::print("{} is also called {}\n", method->name, fmt::join(method->aliases, ", "));
+    if (!method->aliases.empty()) {
+      fmt::print("{} is also called {}\n", method->name, fmt::join(method->aliases, ", "));
+    }
+  }
+  for (const auto& method : methods) {
+    for (const ExplainerDef::Variant& variant : method->variants) {
+      if (method->variants.size() == 1) continue;
+      fmt::print("{}@{}: {}\n", method->name, variant.name, variant.difference);
+    }
   }
   return 0;
 }

@@ -73,12 +73,16 @@ FileWriter::FileWriter(const FileOptions& options, const Input& input)
     : options_(options), name_(input.name) {}
 
 FileWriter::Names FileWriter::names_of(const Explanation& explanation, bool tensor) const {
-  const std::string base =
-      name_ + "." + explanation.method + ".c" + std::to_string(explanation.target.index);
+  const std::string base = name_ + "." + explanation.slug;
   Names names;
   if (options_.overlay && !tensor) names.overlay = base + ".png";
   if (options_.raw) names.raw = base + ".raw.npy";
   if (options_.map) names.map = base + ".map.npy";
+  if (options_.parts) {
+    for (const auto& [part, unused] : explanation.artefacts) {
+      names.parts[part] = base + "." + part + ".npy";
+    }
+  }
   return names;
 }
 
@@ -90,6 +94,7 @@ void FileWriter::check_free(const std::vector<Explanation>& explanations, bool t
   for (const Explanation& explanation : explanations) {
     const Names files = names_of(explanation, tensor);
     names.insert(names.end(), {files.overlay, files.raw, files.map});
+    for (const auto& [part, file] : files.parts) names.push_back(file);
   }
   for (const std::string& name : names) {
     if (!name.empty() && fs::exists(options_.folder / name)) {
@@ -133,6 +138,10 @@ void FileWriter::write_maps(const std::vector<Explanation>& explanations, bool t
       });
       add("raw", names.raw, [&](const fs::path& path) { write_npy(path, explanation.raw); });
       add("map", names.map, [&](const fs::path& path) { write_npy(path, explanation.map); });
+      for (const auto& [part, name] : names.parts) {
+        add(part.c_str(), name,
+            [&](const fs::path& path) { write_npy(path, explanation.artefacts.at(part)); });
+      }
       json["explanations"][i]["files"] = files;
     }
   });

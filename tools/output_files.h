@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@ struct FileOptions {
   bool overlay = true;  ///< png
   bool raw = true;
   bool map = true;
+  bool parts = false;  ///< what else a method found: channel weights, components ...
   bool json = true;
   Colormap colormap = Colormap::kJet;
   double alpha = 0.5;
@@ -53,7 +55,8 @@ class FileWriter {
 
  private:
   struct Names {
-    std::string overlay, raw, map;  ///< empty: not written
+    std::string overlay, raw, map;             ///< empty: not written
+    std::map<std::string, std::string> parts;  ///< by name of the artefact
   };
   Names names_of(const Explanation& explanation, bool tensor) const;
   template <class Write>

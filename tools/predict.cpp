@@ -26,7 +26,6 @@ struct Flags {
   OutputFlags output;
   std::vector<std::string> inputs;
   int k = 5;
-  int batch_size = 1;
   std::string save;
   bool progress = false;
 };
@@ -128,7 +127,7 @@ void add_predict(Program& program) {
   command.add_option("-k,--topk", flags->k, "How many classes [5]")
       ->check(CLI::Range(1, 1000000))
       ->type_name("K");
-  add_batch_flag(command, flags->batch_size);
+  add_batch_flags(command, flags->model);
   command.add_option("--save", flags->save, "Write the raw output as float32 array")
       ->type_name("FILE.npy");
   command.add_flag("--progress", flags->progress, "Show progress even without a terminal");

@@ -19,18 +19,35 @@ void on_interrupt(int) {
 
 Progress::Progress(size_t total, bool insist, bool quiet)
     : total_(total), terminal_(isatty(STDERR_FILENO) == 1) {
-  enabled_ = insist || (terminal_ && !quiet && total > 1);
+  enabled_ = insist || (terminal_ && !quiet);
 }
 
 void Progress::show(size_t index, const std::string& name) {
   if (!enabled_) return;
+  item_ = "[" + std::to_string(index + 1) + "/" + std::to_string(total_) + "] " + name;
   if (!terminal_) {
-    std::fprintf(stderr, "[%zu/%zu] %s\n", index + 1, total_, name.c_str());
+    std::fprintf(stderr, "%s\n", item_.c_str());
     return;
   }
-  std::fprintf(stderr, "\r\033[K[%zu/%zu] %s", index + 1, total_, name.c_str());
+  shown_ = std::chrono::steady_clock::now();
+  if (total_ == 1) return;  // soon done, or its steps will show
+  std::fprintf(stderr, "\r\033[K%s", item_.c_str());
   std::fflush(stderr);
   visible_ = true;
+}
+
+std::function<void(int64_t, int64_t)> Progress::steps() {
+  if (!enabled_ || !terminal_) return {};
+  return [this](int64_t done, int64_t total) {
+    constexpr std::chrono::milliseconds kInterval(200);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - shown_ < kInterval) return;
+    shown_ = now;
+    std::fprintf(stderr, "\r\033[K%s  %lld/%lld", item_.c_str(), static_cast<long long>(done),
+                 static_cast<long long>(total));
+    std::fflush(stderr);
+    visible_ = true;
+  };
 }
 
 void Progress::clear() {

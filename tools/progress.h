@@ -1,6 +1,9 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <string>
 
 namespace camlucida::cli {
@@ -16,11 +19,15 @@ class Progress {
 
   /// Work on item `index` (from 0) starts.
   void show(size_t index, const std::string& name);
+  /// To be told how far the work on the item has come; shows it a few times per second.
+  std::function<void(int64_t done, int64_t total)> steps();
   /// Wipes the line so that something else can be printed.
   void clear();
 
  private:
   size_t total_;
+  std::string item_;
+  std::chrono::steady_clock::time_point shown_{};
   bool enabled_;
   bool terminal_;
   bool visible_ = false;

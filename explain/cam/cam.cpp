@@ -21,29 +21,29 @@ LinearHead require_head(const Subject& subject) {
   return std::get<LinearHead>(head);
 }
 
-Needs needs(const Subject& subject) {
+Needs needs(const Subject& subject, Settings&) {
   require_head(subject);
-  return Needs{.outputs = {subject.score}, .taps = {subject.layer}, .score = subject.score};
+  return activation_needs(subject);
 }
 
-std::vector<RawMap> explain(Evidence& evidence) {
+std::vector<RawMap> explain(Evidence& evidence, Settings&) {
   const LinearHead head = require_head(evidence.subject());
   const Tensor& activation = evidence.activation(evidence.subject().layer);
-  const Shape& shape = activation.shape();
-  const int64_t channels = shape[1];
-  const int64_t pixels = shape[2] * shape[3];
+  const int64_t classes = head.weight.shape()[0];
+  const int64_t channels = head.weight.shape()[1];
   std::vector<RawMap> maps;
   for (const Target& target : evidence.targets()) {
-    RawMap map{Tensor(Shape{shape[2], shape[3]}), {}, ""};
-    const float* weights = head.weight.floats() + target.class_index() * channels;
-    std::vector<double> sums(static_cast<size_t>(pixels), 0.0);
-    for (int64_t k = 0; k < channels; ++k) {
-      const float* plane = activation.floats() + k * pixels;
-      for (int64_t p = 0; p < pixels; ++p) {
-        sums[static_cast<size_t>(p)] += static_cast<double>(weights[k]) * plane[p];
-      }
+    // For a class the seed picks one row of W; any other target mixes rows.
+    const Tensor seed = target.seed(evidence.scores());
+    Tensor weights(Shape{channels}, DType::kFloat64);
+    const std::span<double> mixed = weights.as<double>();
+    for (int64_t c = 0; c < classes; ++c) {
+      const double share = seed.floats()[c];
+      if (share == 0.0) continue;
+      const float* row = head.weight.floats() + c * channels;
+      for (int64_t k = 0; k < channels; ++k) mixed[static_cast<size_t>(k)] += share * row[k];
     }
-    from_double(DType::kFloat32, sums.data(), map.raw.raw(), pixels);
+    RawMap map{.raw = weighted_sum(activation, mixed), .artefacts = {{"weights", weights}}};
     if (!head.exact) {
       map.remark = "an activation follows the class convolution: the map is not exactly the score";
     }
@@ -56,6 +56,7 @@ std::vector<RawMap> explain(Evidence& evidence) {
 
 void register_cam(ExplainerRegistry& registry) {
   registry.add({.name = "cam",
+                .aliases = {},
                 .title = "CAM",
                 .formula = "sum_k W_ck A_k",
                 .source = "Zhou et al. 2016, eq. 2",

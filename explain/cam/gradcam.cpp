@@ -11,14 +11,7 @@
 namespace camlucida {
 namespace {
 
-Needs needs(const Subject& subject) {
-  return Needs{.outputs = {subject.score},
-               .taps = {subject.layer},
-               .gradient_to = {subject.layer},
-               .score = subject.score};
-}
-
-std::vector<RawMap> explain(Evidence& evidence) {
+std::vector<RawMap> explain(Evidence& evidence, Settings&) {
   const std::string& layer = evidence.subject().layer;
   const Tensor& activation = evidence.activation(layer);
   const Shape& shape = activation.shape();
@@ -26,18 +19,15 @@ std::vector<RawMap> explain(Evidence& evidence) {
   std::vector<RawMap> maps;
   for (size_t t = 0; t < evidence.targets().size(); ++t) {
     const Tensor gradient = evidence.gradient(layer, t);
-    std::vector<double> sums(static_cast<size_t>(pixels), 0.0);
+    Tensor weights(Shape{shape[1]}, DType::kFloat64);
+    const std::span<double> alpha = weights.as<double>();
     for (int64_t k = 0; k < shape[1]; ++k) {
       const float* g = gradient.floats() + k * pixels;
-      const float* a = activation.floats() + k * pixels;
-      double alpha = 0.0;
-      for (int64_t p = 0; p < pixels; ++p) alpha += g[p];
-      alpha /= static_cast<double>(pixels);
-      for (int64_t p = 0; p < pixels; ++p) sums[static_cast<size_t>(p)] += alpha * a[p];
+      double sum = 0.0;
+      for (int64_t p = 0; p < pixels; ++p) sum += g[p];
+      alpha[static_cast<size_t>(k)] = sum / static_cast<double>(pixels);
     }
-    RawMap map{Tensor(Shape{shape[2], shape[3]}), {}, ""};
-    from_double(DType::kFloat32, sums.data(), map.raw.raw(), pixels);
-    maps.push_back(std::move(map));
+    maps.push_back({.raw = weighted_sum(activation, alpha), .artefacts = {{"weights", weights}}});
   }
   return maps;
 }
@@ -46,12 +36,13 @@ std::vector<RawMap> explain(Evidence& evidence) {
 
 void register_gradcam(ExplainerRegistry& registry) {
   registry.add({.name = "gradcam",
+                .aliases = {},
                 .title = "Grad-CAM",
                 .formula = "sum_k mean_p(G_k) A_k",
                 .source = "Selvaraju et al. 2017, eq. 1-2",
-                .backwards = "1 per class",
+                .backwards = "1",
                 .uses_gradient = true,
-                .needs = needs,
+                .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },
                 .explain = explain});
 }
 
