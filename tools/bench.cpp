@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "engine/build_info.h"
+#include "engine/npy.h"
 #include "engine/session.h"
 #include "tools/common_flags.h"
 #include "tools/json_output.h"
@@ -20,6 +21,7 @@ constexpr const char* kExamples = R"(Examples:
   camlucida bench -m resnet50.onnx --threads 1
   camlucida bench -m resnet50.onnx --layers              # where the time goes
   camlucida bench -m resnet50.onnx --method gradcam      # what a map costs on top
+  camlucida bench -m resnet50.onnx --method opticam --set iterations=50 --runs 3 --warmup 1
   camlucida bench -m resnet50.onnx --batch 8 --runs 50 --json
 
 Timed is the network alone, on a random picture that is ready in memory: no decoding, no
@@ -35,7 +37,9 @@ struct Flags {
   double min_time = 1.0;
   int batch = 1;
   bool layers = false;
-  std::string method;
+  std::string method, layer, input;
+  std::vector<std::string> settings;
+  int64_t target = 0;
   uint64_t seed = 0;
 };
 
@@ -87,6 +91,7 @@ Workload make_workload(const Model& model, const Flags& flags, const Needs& need
   work.plan = Plan::compile(model.graph(), {{model.input_name(), shape}}, needs);
   work.session = std::make_unique<Session>(work.plan, flags.model.threads);
   work.inputs = random_inputs(model, *work.plan, flags.seed);
+  if (!flags.input.empty()) work.inputs[model.input_name()] = read_npy(flags.input);
   return work;
 }
 
@@ -184,19 +189,28 @@ MethodTimes time_method(const Model& model, const Flags& flags) {
   }
   const MethodChoice choice = choose_method(flags.method);
   const ExplainerDef& method = *choice.method;
-  const Subject subject = model.subject();
-  Settings settings(method.name, choice.variant, {});
+  const Subject subject = model.subject(flags.layer);
+  std::map<std::string, std::string> given;
+  for (const std::string& setting : flags.settings) {
+    const size_t equals = setting.find('=');
+    if (equals == std::string::npos) {
+      throw Error(ErrorKind::kUsage, "--set " + setting + " is not of the form KEY=VALUE");
+    }
+    given[setting.substr(0, equals)] = setting.substr(equals + 1);
+  }
+  Settings settings(method.name, choice.variant, given);
   Workload work = make_workload(model, flags, method.needs(subject, settings));
   const Shape& scores = work.plan->desc(subject.score).shape;
   class_count(scores);  // refuses networks without classes
   const auto explain = [&] {
     work.forward();
     Evidence evidence(model.sessions(), *work.session, work.inputs.at(subject.input), subject,
-                      {Target::of_class(0)});
+                      {Target::of_class(flags.target)});
     method.explain(evidence, settings);
+    settings.check_all_read();
   };
   MethodTimes times;
-  times.name = method.name;
+  times.name = choice.name();
   times.layer = subject.layer;
   times.plan = work.plan;  // `steps` points into it
   times.forward = measure(flags, [&] { work.forward(); });
@@ -301,6 +315,16 @@ void add_bench(Program& program) {
       ->type_name("N");
   command.add_option("--method", flags->method, "Also time forward, backward and map of a method")
       ->type_name("NAME");
+  command.add_option("-t,--target-layer", flags->layer, "Layer of the method [chosen]")
+      ->type_name("NAME");
+  command.add_option("-c,--class", flags->target, "Class the method explains [0]")
+      ->type_name("INDEX");
+  command.add_option("--set", flags->settings, "Parameter of the method, KEY=VALUE; repeatable")
+      ->type_name("KEY=VALUE")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
+  command.add_option("--input", flags->input, "A preprocessed tensor instead of a random picture")
+      ->type_name("FILE.npy");
   command.add_flag("--layers", flags->layers, "Time of every step (of the method's run, if given)");
   command.add_option("--seed", flags->seed, "Seed of the random picture [0]")->type_name("N");
   add_output_flags(command, flags->output);
