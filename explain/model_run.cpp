@@ -352,7 +352,7 @@ class ExplainCall {
     result.placement = input.placement;
     result.statistics = statistics_of(result.raw);
     result.status = judge(method, *evidence[0], t, result.statistics, &result.advice);
-    if (result.status == Status::kOk) result.advice = first.remark;
+    if (!first.remark.empty()) result.advice += (result.advice.empty() ? "" : " ") + first.remark;
     if (method.uses_layer) {
       result.layer_shape = bound_->value(layers_[0].value).desc.shape;
       result.layer_reason = layers_[0].reason;

@@ -137,11 +137,8 @@ NonnegativeFactors nonnegative_factors(ChannelMatrix x, const FactorOptions& opt
                 "a factorisation needs at least one iteration and a tolerance >= 0");
   }
   NonnegativeFactors result;
-  for (double& v : x.values) {
-    if (!std::isfinite(v)) {
-      v = 0.0;
-      ++result.nonfinite;
-    }
+  result.nonfinite = zero_nonfinite(&x);
+  for (double v : x.values) {
     if (v < 0.0) {
       throw Error(ErrorKind::kUsage, "a non-negative factorisation needs non-negative values",
                   "subtract the minimum of every channel");
@@ -149,17 +146,14 @@ NonnegativeFactors nonnegative_factors(ChannelMatrix x, const FactorOptions& opt
     result.total += v * v;
   }
   const PrincipalComponents pairs =
-      principal_components(x, {.count = options.count, .centre = false, .sign = SignRule::kNone});
+      principal_components(x, {.count = options.count, .centre = false, .sign = SignRule::kSolver});
   const auto pixels = static_cast<size_t>(x.pixels);
   const auto channels = static_cast<size_t>(x.channels);
   const auto count = static_cast<size_t>(pairs.count);
   result.count = pairs.count;
   start(pairs, pixels, channels, &result.maps, &result.concepts);
 
-  std::vector<double> by_pixel(x.values.size());
-  for (size_t j = 0; j < channels; ++j) {
-    for (size_t p = 0; p < pixels; ++p) by_pixel[p * channels + j] = x.values[j * pixels + p];
-  }
+  const std::vector<double> by_pixel = pixel_rows(x);
   const auto error = [&] {
     return squared_error(x.values, result.maps, result.concepts, count, pixels, channels);
   };

@@ -11,31 +11,6 @@
 namespace camlucida {
 namespace {
 
-/// Sum over the rows of `rows` [count, order] of their outer product with themselves: [order,
-/// order], lower triangle.
-std::vector<double> gram(const std::vector<double>& rows, size_t count, size_t order) {
-  std::vector<double> result(order * order, 0.0);
-  for (size_t k = 0; k < count; ++k) {
-    const double* row = rows.data() + k * order;
-    for (size_t i = 0; i < order; ++i) {
-      const double factor = row[i];
-      if (factor == 0.0) continue;
-      double* to = result.data() + i * order;
-      for (size_t j = 0; j <= i; ++j) to[j] += factor * row[j];
-    }
-  }
-  return result;
-}
-
-/// [rows, columns] to [columns, rows].
-std::vector<double> transposed(const std::vector<double>& from, size_t rows, size_t columns) {
-  std::vector<double> to(from.size());
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t c = 0; c < columns; ++c) to[c * rows + r] = from[r * columns + c];
-  }
-  return to;
-}
-
 /// vector [count] times `rows` [count, order]: [order].
 std::vector<double> combine(const double* vector, const std::vector<double>& rows, size_t count,
                             size_t order) {
@@ -81,7 +56,7 @@ double sign_of(SignRule rule, const std::vector<double>& score, const std::vecto
       return extremum(loading);
     case SignRule::kCorrelation:
       return covariance(score, channel_sum);
-    case SignRule::kNone:
+    case SignRule::kSolver:
       break;
   }
   return 1.0;
@@ -92,7 +67,7 @@ double sign_of(SignRule rule, const std::vector<double>& score, const std::vecto
 SignRule parse_sign_rule(const std::string& name) {
   static const std::map<std::string, SignRule> kRules = {{"u_max", SignRule::kUMax},
                                                          {"v_max", SignRule::kVMax},
-                                                         {"none", SignRule::kNone},
+                                                         {"none", SignRule::kSolver},
                                                          {"correlation", SignRule::kCorrelation}};
   const auto found = kRules.find(name);
   if (found == kRules.end()) {
@@ -112,30 +87,19 @@ PrincipalComponents principal_components(ChannelMatrix x, const PrincipalOptions
   const auto pixels = static_cast<size_t>(x.pixels);
   const auto channels = static_cast<size_t>(x.channels);
   PrincipalComponents result;
-  double squares = 0.0;  // of X before centring, whose rounding is relative to them
-  for (double& v : x.values) {
-    if (!std::isfinite(v)) {
-      v = 0.0;
-      ++result.nonfinite;
-    }
-    squares += v * v;
-  }
+  result.nonfinite = zero_nonfinite(&x);
+  double squares = 0.0;  // before centring, whose rounding is relative to them
+  for (double v : x.values) squares += v * v;
   const std::vector<double> channel_sum =
       combine(std::vector<double>(channels, 1.0).data(), x.values, channels, pixels);
-  for (size_t j = 0; options.centre && j < channels; ++j) {
-    double* column = x.values.data() + j * pixels;
-    double mean = 0.0;
-    for (size_t p = 0; p < pixels; ++p) mean += column[p];
-    mean /= static_cast<double>(pixels);
-    for (size_t p = 0; p < pixels; ++p) column[p] -= mean;
-  }
+  if (options.centre) centre_channels(&x);
 
   const int64_t order = std::min(x.pixels, x.channels);
   if (order > kMaxEigenOrder) decompose_symmetric({}, order, 0);  // refuses before memory is taken
   const bool by_pixel = pixels <= channels;
-  const std::vector<double> rows = transposed(x.values, channels, pixels);
+  const std::vector<double> rows = pixel_rows(x);
   const SymmetricEigen eigen = decompose_symmetric(
-      by_pixel ? gram(x.values, channels, pixels) : gram(rows, pixels, channels), order,
+      by_pixel ? gram(x.values, x.channels, x.pixels) : gram(rows, x.pixels, x.channels), order,
       std::min(order, options.count));
 
   constexpr double kEpsilon = std::numeric_limits<double>::epsilon();

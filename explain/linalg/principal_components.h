@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "explain/linalg/channel_matrix.h"
+
 /// Principal components of a layer: what EigenCAM, DecomCAM and their relatives show.
 ///
 /// A layer is a matrix X [Z, P], one row per pixel and one column per channel. With the mean of
@@ -12,19 +14,11 @@
 /// smaller of the Gram matrices X X^T [Z, Z] and X^T X [P, P] is decomposed.
 namespace camlucida {
 
-/// X, column after column: the value of channel j at pixel p is values[j * pixels + p], which is
-/// the order of an activation [1, P, h, w].
-struct ChannelMatrix {
-  int64_t pixels = 0;
-  int64_t channels = 0;
-  std::vector<double> values;
-};
-
 /// (u, v) and (-u, -v) are both right, and a map shows only its positive lobe: a rule must choose.
 enum class SignRule {
   kUMax,  ///< the score of largest magnitude is positive: legacy scikit-learn, SegEigenCAM. Default
   kVMax,  ///< the loading of largest magnitude is positive: scikit-learn since 1.5
-  kNone,  ///< whatever the solver returned: reproducible, but without meaning
+  kSolver,       ///< "none": whatever the solver returned: reproducible, but without meaning
   kCorrelation,  ///< the score correlates positively with the sum of the columns of X over channels
 };
 

@@ -1,0 +1,39 @@
+#include "explain/decompose/projection.h"
+
+/// SegEigenCAM, a method of pytorch-grad-cam for segmentation networks: EigenCAM of the layer
+/// weighted by how much the score depends on it, whatever the direction.
+///
+///     X = |G| * A        element by element; G = d score / d A, A and G [C, h, w]
+///     X = U S V^T        X [Z, C], the mean over pixels removed from every channel
+///     M = X v_1          [h, w], turned round if its extremum is negative
+namespace camlucida {
+namespace {
+
+std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
+  const PrincipalOptions options{.centre = settings.flag("centre", true),
+                                 .sign = sign_setting(settings)};
+  const std::string& layer = evidence.subject().layer;
+  std::vector<RawMap> maps;
+  for (size_t t = 0; t < evidence.targets().size(); ++t) {
+    maps.push_back(project(
+        times_gradient(evidence.activation(layer), evidence.gradient(layer, t), true), options));
+  }
+  return maps;
+}
+
+}  // namespace
+
+void register_segeigencam(ExplainerRegistry& registry) {
+  registry.add({.name = "segeigencam",
+                .aliases = {},
+                .title = "SegEigenCAM",
+                .formula = "X v_1, X = |G| * A centred over pixels",
+                .source = "pytorch-grad-cam, seg_eigen_cam",
+                .backwards = "1",
+                .uses_gradient = true,
+                .variants = {{"pytorch-grad-cam", ""}},
+                .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },
+                .explain = explain});
+}
+
+}  // namespace camlucida
