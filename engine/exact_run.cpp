@@ -26,7 +26,7 @@ ExactRun::ExactRun(const Graph& bound)
 RefTensor ExactRun::tensor(ValueId id, std::vector<std::vector<double>>& store) {
   if (id == kNone || store[at(id)].empty()) return RefTensor{};
   const TensorDesc& desc = graph_.value(id).desc;
-  return RefTensor{desc.dtype, desc.shape, store[at(id)].data()};
+  return RefTensor{desc.dtype, desc.shape, store[at(id)].data(), graph_.value(id).is_constant()};
 }
 
 void ExactRun::forward(const std::map<std::string, Tensor>& inputs) {
@@ -91,9 +91,7 @@ void ExactRun::backward(const std::string& score, const std::vector<double>& see
 
 void ExactRun::run_backward(const Node& node, const std::vector<bool>& cut,
                             const std::string& rule) {
-  const auto special = node.layer->rules.find(rule);
-  const RefFunction& function =
-      special != node.layer->rules.end() ? special->second : node.layer->backward;
+  const RefFunction& function = node.layer->backward_under(rule);
   if (!function) {
     throw Error(ErrorKind::kUnsupported, "the gradient cannot pass this operator", node.place());
   }

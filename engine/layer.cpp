@@ -12,6 +12,21 @@ bool Saves::reads_input(size_t i, const std::vector<bool>& wanted) const {
   return false;
 }
 
+const BackwardRule* LayerDef::rule(std::string_view rule_name) const {
+  const auto found = rules.find(rule_name);
+  return found == rules.end() ? nullptr : &found->second;
+}
+
+const RefFunction& LayerDef::backward_under(std::string_view rule_name) const {
+  const BackwardRule* found = rule(rule_name);
+  return found != nullptr ? found->backward : backward;
+}
+
+const Saves& LayerDef::saves_under(std::string_view rule_name) const {
+  const BackwardRule* found = rule(rule_name);
+  return found != nullptr && found->saves ? *found->saves : saves;
+}
+
 const TensorDesc& InferContext::input(int i) const {
   if (!has(i)) {
     throw Error(ErrorKind::kModel, "input " + std::to_string(i) + " is missing");

@@ -55,6 +55,7 @@ struct RefTensor {
   DType dtype = DType::kFloat32;
   Shape shape;
   double* data = nullptr;
+  bool constant = false;  ///< an input known when the plan is made: weights, a bias
 
   int64_t count() const { return shape.count(); }
   double& operator[](int64_t i) const { return data[i]; }
@@ -89,6 +90,18 @@ struct Saves {
 
   /// Whether backward reads input `i` when the gradients of `wanted` inputs are asked for.
   bool reads_input(size_t i, const std::vector<bool>& wanted) const;
+};
+
+/// Another way back through a layer than its derivative, for explanations: "guided", "relevance".
+/// Same contract as LayerDef::backward.
+struct BackwardRule {
+  RefFunction backward;
+  /// What it reads of forward; nullopt = the same as LayerDef::saves. Values named here exist in a
+  /// plan under this rule: no pass folds or fuses them away.
+  std::optional<Saves> saves = {};
+  /// Kernels (KernelDef::name) that compute this rule. All others compute the derivative, so the
+  /// planner does not ask them; the reference runs where none is possible.
+  std::vector<std::string> kernels = {};
 };
 
 // ------------------------------------------------------------------------------------------------
@@ -230,8 +243,9 @@ struct LayerDef {
   RefFunction forward;
   RefFunction backward = nullptr;  ///< null: not differentiable, refused when planned
   Saves saves;
-  /// Replacements of `backward` under another rule ("guided", "deconvolution", ...).
-  std::map<std::string, RefFunction> rules = {};
+  /// Replacements of `backward` by name of the rule. A layer that has none of that name goes back
+  /// by its derivative.
+  std::map<std::string, BackwardRule, std::less<>> rules = {};
   /// Multiply-adds of one run; null = counts as 0 (memory-bound).
   std::function<int64_t(const InferContext&, const std::vector<TensorDesc>& outputs)>
       multiply_adds = nullptr;
@@ -261,6 +275,10 @@ struct LayerDef {
 
   std::vector<OnnxOperator> onnx = {};
   std::vector<Example> examples = {};
+
+  const BackwardRule* rule(std::string_view rule_name) const;  ///< null: has none
+  const RefFunction& backward_under(std::string_view rule_name) const;
+  const Saves& saves_under(std::string_view rule_name) const;
 };
 
 /// Throws Error(kModel) if one of `present` (by input index) is false or missing that the layer

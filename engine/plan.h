@@ -25,7 +25,8 @@ struct Needs {
   std::string score;
   /// Scores per image that one backward() carries back together, each with its own seed.
   int seeds_per_image = 1;
-  /// How gradients pass rectifiers: "plain", or a rule of LayerDef::rules such as "guided".
+  /// How to go back through layers: "plain" (derivatives), or a rule of LayerDef::rules such as
+  /// "guided" or "relevance", which the layers that have it follow instead.
   std::string rule = "plain";
   /// Re-run only what lies after this tap, on `replay_batch` variants of one image's activation.
   std::string replay_from;

@@ -59,7 +59,7 @@ void Planner::prepare_graph(Graph bound) {
   };
   for (const std::string& name : needs.outputs) want(name);
   for (const std::string& name : keep_) want(name);
-  Graph graph = simplify(extract(bound, bound.inputs(), wanted), keep_);
+  Graph graph = extract(bound, bound.inputs(), wanted);
 
   const auto resolve_cut = [&] {
     targets_.clear();
@@ -75,11 +75,35 @@ void Planner::prepare_graph(Graph bound) {
     }
   };
   resolve_cut();
+  graph = simplify(graph, visible_values(graph));
+  resolve_cut();
   if (plan_->options_.fuse && !plan_->options_.reference_only) {
-    graph = fuse(graph, keep_, [&](ValueId id) { return cut_[static_cast<size_t>(id)]; });
+    graph = fuse(graph, visible_values(graph),
+                 [&](ValueId id) { return cut_[static_cast<size_t>(id)]; });
     resolve_cut();
   }
   plan_->graph_ = std::move(graph);
+}
+
+std::set<std::string> Planner::visible_values(const Graph& graph) const {
+  std::set<std::string> visible = keep_;
+  const auto in_cut = [&](ValueId id) { return id != kNone && cut_[static_cast<size_t>(id)]; };
+  const auto show = [&](const std::vector<ValueId>& ids) {
+    for (const ValueId id : ids) {
+      if (id != kNone && !graph.value(id).is_constant()) visible.insert(graph.value(id).name);
+    }
+  };
+  for (const Node& node : graph.nodes()) {
+    const BackwardRule* rule = node.layer->rule(plan_->needs_.rule);
+    if (rule == nullptr || !rule->saves ||
+        std::none_of(node.inputs.begin(), node.inputs.end(), in_cut) ||
+        std::none_of(node.outputs.begin(), node.outputs.end(), in_cut)) {
+      continue;
+    }
+    if (rule->saves->inputs || rule->saves->factors) show(node.inputs);
+    if (rule->saves->outputs) show(node.outputs);
+  }
+  return visible;
 }
 
 void Planner::plan_replay(const Graph& bound) {

@@ -39,6 +39,8 @@ class Planner {
   // planner.cpp
   void resolve_names(const Graph& bound);
   void prepare_graph(Graph bound);
+  /// Names that passes must leave alone: what the caller keeps and what the backward rule reads.
+  std::set<std::string> visible_values(const Graph& graph) const;
   void plan_replay(const Graph& bound);
 
   // planner_forward.cpp

@@ -49,6 +49,7 @@ void Planner::differentiate(const Node& fused) {
   gradients[0] = differentiate_epilogues(fused, gradients[0]);
   const Node node = without_epilogues(fused);
   const LayerDef& layer = *node.layer;
+  const Saves& saves = layer.saves_under(plan_->needs_.rule);
 
   if (layer.view) {
     const BufferId plain =
@@ -61,7 +62,7 @@ void Planner::differentiate(const Node& fused) {
                    [](bool w) { return w; })) {
     return;
   }
-  if (!layer.backward) {
+  if (!layer.backward_under(plan_->needs_.rule)) {
     throw Error(ErrorKind::kUnsupported, "the gradient cannot pass this operator", node.place(),
                 "choose a layer after it, or a method without gradients");
   }
@@ -71,8 +72,7 @@ void Planner::differentiate(const Node& fused) {
   step.operation += " backward";
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const ValueId id = node.inputs[i];
-    const bool reads =
-        id != kNone && !is_constant(id) && layer.saves.reads_input(i, kernel_case.wanted);
+    const bool reads = id != kNone && !is_constant(id) && saves.reads_input(i, kernel_case.wanted);
     step.inputs.push_back(reads ? in_layout(id, layout_at(offer.inputs, i), plan_->backward_)
                                 : kNone);
     const bool wanted = kernel_case.wanted[i];
@@ -82,7 +82,7 @@ void Planner::differentiate(const Node& fused) {
   }
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     const ValueId id = node.outputs[i];
-    const bool reads = layer.saves.outputs && kernel_case.outputs[i].present;
+    const bool reads = saves.outputs && kernel_case.outputs[i].present;
     step.outputs.push_back(reads ? in_layout(id, layout_at(offer.outputs, i), plan_->backward_)
                                  : kNone);
     step.grad_outputs.push_back(gradients[i].buffer == kNone
@@ -151,8 +151,9 @@ Plan::Location Planner::differentiate_unary(const Node& fused, const Epilogue& e
   const Layout saved = layout_at(offer.outputs, 0);
   const Layout result = layout_at(offer.grad_inputs, 0);
   step.inputs.assign(kernel_case.inputs.size(), kNone);
-  step.outputs = {epilogue.layer->saves.outputs ? in_layout(value, saved, plan_->backward_)
-                                                : kNone};
+  step.outputs = {epilogue.layer->saves_under(plan_->needs_.rule).outputs
+                      ? in_layout(value, saved, plan_->backward_)
+                      : kNone};
   step.grad_outputs = {
       reorder(gradient, layout_at(offer.grad_outputs, 0), desc(value), true, plan_->backward_)};
   step.grad_inputs.assign(kernel_case.inputs.size(), kNone);

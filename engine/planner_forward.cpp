@@ -117,7 +117,7 @@ double Planner::reorder_cost(const KernelCase& kernel_case, const Offer& offer) 
     }
     cost += cost::kStepNs + cost::bytes(2 * port.desc.bytes());
   };
-  const Saves& saves = kernel_case.node.layer->saves;
+  const Saves& saves = kernel_case.node.layer->saves_under(kernel_case.rule);
   for (size_t i = 0; i < kernel_case.inputs.size(); ++i) {
     if (kernel_case.backward && !saves.reads_input(i, kernel_case.wanted)) continue;
     add(kernel_case.inputs[i], layout_at(offer.inputs, i));
@@ -141,11 +141,7 @@ Planner::Choice Planner::choose(const KernelCase& kernel_case) {
       static_cast<double>(multiply_adds_of(kernel_case)) / cost::kScalarMultiplyAddsPerNs;
   best.total_ns = best.offer.cost_ns + reorder_cost(kernel_case, best.offer);
   if (plan_->options_.reference_only) return best;
-  // A backward rule replaces the layer's derivative; fast kernels compute the plain one.
-  if (kernel_case.backward && layer.rules.count(std::string(kernel_case.rule)) > 0) {
-    best.rejected.push_back({"fast kernels", "backward rule '" + plan_->needs_.rule + "'"});
-    return best;
-  }
+  const BackwardRule* rule = kernel_case.backward ? layer.rule(kernel_case.rule) : nullptr;
   std::vector<std::pair<std::string, double>> losers;
   for (const auto& kernel : Registry::instance().kernels()) {
     const bool serves =
@@ -153,6 +149,13 @@ Planner::Choice Planner::choose(const KernelCase& kernel_case) {
         std::find(kernel->layers.begin(), kernel->layers.end(), layer.name) != kernel->layers.end();
     if (!serves || kernel->backward != kernel_case.backward ||
         kernel->device != plan_->options_.device) {
+      continue;
+    }
+    if (rule != nullptr && std::find(rule->kernels.begin(), rule->kernels.end(), kernel->name) ==
+                               rule->kernels.end()) {
+      if (!kernel->layers.empty()) {
+        best.rejected.push_back({kernel->name, "another backward rule"});
+      }
       continue;
     }
     for (Offer& offer : kernel->offer(kernel_case)) {

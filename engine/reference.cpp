@@ -35,7 +35,8 @@ class ReferenceRun {
     Slot slot;
     auto values = std::make_shared<const std::vector<double>>(tensor.to_doubles());
     // Reference functions read inputs only; RefTensor has one pointer type for all roles.
-    slot.tensor = RefTensor{tensor.dtype(), tensor.shape(), const_cast<double*>(values->data())};
+    slot.tensor =
+        RefTensor{tensor.dtype(), tensor.shape(), const_cast<double*>(values->data()), true};
     slot.constant = std::move(values);
     return slot;
   }
@@ -171,27 +172,23 @@ class ReferenceKernel final : public PreparedKernel {
 ReferenceRun make_run(const KernelCase& kernel_case) {
   const Node& node = kernel_case.node;
   const LayerDef& layer = *node.layer;
-  RefFunction function = layer.forward;
-  if (kernel_case.backward) {
-    const auto rule = layer.rules.find(std::string(kernel_case.rule));
-    function = rule != layer.rules.end() ? rule->second : layer.backward;
-  }
-  ReferenceRun run(node, std::move(function), node.attributes);
-  run.host_inputs = count_host_inputs(node);
   const bool backward = kernel_case.backward;
+  const Saves& saves = layer.saves_under(kernel_case.rule);
+  ReferenceRun run(node, backward ? layer.backward_under(kernel_case.rule) : layer.forward,
+                   node.attributes);
+  run.host_inputs = count_host_inputs(node);
   for (size_t i = 0; i < kernel_case.inputs.size(); ++i) {
     const KernelCase::Port& port = kernel_case.inputs[i];
     if (port.present && port.constant != nullptr) {
       run.inputs.push_back(ReferenceRun::constant(*port.constant));
     } else {
       run.inputs.push_back(run.reserve(
-          port.desc,
-          port.present && (!backward || layer.saves.reads_input(i, kernel_case.wanted))));
+          port.desc, port.present && (!backward || saves.reads_input(i, kernel_case.wanted))));
     }
   }
   for (const KernelCase::Port& port : kernel_case.outputs) {
     run.outputs.push_back(
-        run.reserve(port.desc, backward ? port.present && layer.saves.outputs : port.present));
+        run.reserve(port.desc, backward ? port.present && saves.outputs : port.present));
   }
   if (backward) {
     for (const KernelCase::Port& port : kernel_case.outputs) {

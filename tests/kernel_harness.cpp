@@ -166,9 +166,9 @@ class KernelBench {
               const Doubles& outputs, const Doubles& cotangents) const {
     std::vector<Buffer> in, out, grad_out, grad_in;
     const bool backward = situation_.backward;
+    const Saves& saves = case_.layer->saves_under(situation_.rule);
     for (size_t i = 0; i < case_.inputs.size(); ++i) {
-      const bool given =
-          case_.is_data(i) && (!backward || case_.layer->saves.reads_input(i, situation_.wanted));
+      const bool given = case_.is_data(i) && (!backward || saves.reads_input(i, situation_.wanted));
       in.push_back(given ? Buffer(case_.input_descs[i], layout_at(offer.inputs, i), case_.inputs[i])
                          : Buffer());
       const bool wanted = backward && situation_.wanted[i];
@@ -181,9 +181,8 @@ class KernelBench {
         out.push_back(in_place && i == 0 ? Buffer() : room(desc, layout_at(offer.outputs, i)));
         continue;
       }
-      out.push_back(case_.layer->saves.outputs
-                        ? Buffer(desc, layout_at(offer.outputs, i), outputs[i])
-                        : Buffer());
+      out.push_back(saves.outputs ? Buffer(desc, layout_at(offer.outputs, i), outputs[i])
+                                  : Buffer());
       grad_out.push_back(Buffer(desc, layout_at(offer.grad_outputs, i), cotangents[i]));
     }
     const Buffer scratch(offer.scratch_bytes);
@@ -266,10 +265,14 @@ bool same_way(const Offer& a, const Offer& b) {
          a.grad_inputs == b.grad_inputs;
 }
 
-bool serves(const KernelDef& kernel, const LayerDef& layer, bool backward) {
-  return kernel.device == Device::kCpu && kernel.backward == backward &&
-         (kernel.layers.empty() ||
-          std::count(kernel.layers.begin(), kernel.layers.end(), layer.name) > 0);
+bool serves(const KernelDef& kernel, const LayerDef& layer, const Situation& situation) {
+  if (kernel.device != Device::kCpu || kernel.backward != situation.backward) return false;
+  const BackwardRule* rule = situation.backward ? layer.rule(situation.rule) : nullptr;
+  if (rule != nullptr) {
+    return std::count(rule->kernels.begin(), rule->kernels.end(), kernel.name) > 0;
+  }
+  return kernel.layers.empty() ||
+         std::count(kernel.layers.begin(), kernel.layers.end(), layer.name) > 0;
 }
 
 /// Values the kernels' results are compared with, and what backward reads.
@@ -449,7 +452,7 @@ int check_kernels(const Registry& registry, const LayerCase& c) {
       const UseTarget use(target);
       SCOPED_TRACE(hwy::TargetName(target));
       for (const auto& kernel : registry.kernels()) {
-        if (!serves(*kernel, *c.layer, situation.backward)) continue;
+        if (!serves(*kernel, *c.layer, situation)) continue;
         runs += check_offers(*kernel, c, situation, expected);
         if (::testing::Test::HasFailure()) return runs;
       }
@@ -495,7 +498,7 @@ int check_epilogues(const Registry& registry, const LayerCase& c) {
         const Situation situation{.blocked_hint = blocked};
         const KernelBench bench(fused, situation, chain);
         for (const auto& kernel : registry.kernels()) {
-          if (!serves(*kernel, *c.layer, false)) continue;
+          if (!serves(*kernel, *c.layer, Situation{})) continue;
           for (const Offer& offer : kernel->offer(bench.kernel_case())) {
             if (!offer.possible) continue;
             SCOPED_TRACE(kernel->name + " variant " + std::to_string(offer.variant) + " (" +

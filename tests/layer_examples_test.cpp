@@ -1,6 +1,7 @@
 /// The checks of layer_harness.h on every example of every layer in this build.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cctype>
 #include <set>
 
@@ -89,6 +90,21 @@ TEST(Layers, EveryKernelNamesLayersOfThisBuild) {
   for (const auto& kernel : Registry::instance().kernels()) {
     for (const std::string& name : kernel->layers) {
       EXPECT_NE(Registry::instance().find(name), nullptr) << kernel->name << " serves " << name;
+    }
+  }
+}
+
+/// The other way round: what a backward rule counts on exists.
+TEST(Layers, EveryKernelOfABackwardRuleExists) {
+  const auto& kernels = Registry::instance().kernels();
+  for (const auto& layer : Registry::instance().layers()) {
+    for (const auto& [rule, definition] : layer->rules) {
+      for (const std::string& name : definition.kernels) {
+        const bool exists = std::any_of(kernels.begin(), kernels.end(), [&](const auto& kernel) {
+          return kernel->name == name && kernel->backward;
+        });
+        EXPECT_TRUE(exists) << layer->name << ", rule " << rule << ": " << name;
+      }
     }
   }
 }

@@ -149,6 +149,7 @@ Doubles reference_forward(const LayerCase& c, const Doubles& inputs) {
   RefContext context{c.example.attributes, {}, {}, {}, {}};
   for (size_t i = 0; i < inputs.size(); ++i) {
     context.inputs.push_back(view(c.input_descs[i], inputs[i], !c.example.inputs[i].absent));
+    context.inputs.back().constant = c.constants[i].defined();
   }
   for (const TensorDesc& desc : c.output_descs) {
     outputs.emplace_back(static_cast<size_t>(desc.shape.count()),
@@ -168,21 +169,22 @@ Doubles reference_backward(const LayerCase& c, const Doubles& outputs, const Dou
   std::vector<bool> wants;
   for (size_t i = 0; i < c.inputs.size(); ++i) wants.push_back(c.has_gradient(i));
   for (size_t i = 0; i < c.inputs.size(); ++i) {
-    const bool visible =
-        c.constants[i].defined() || (c.is_data(i) && c.layer->saves.reads_input(i, wants));
+    const bool visible = c.constants[i].defined() ||
+                         (c.is_data(i) && c.layer->saves_under(rule).reads_input(i, wants));
     context.inputs.push_back(view(c.input_descs[i], c.inputs[i], visible));
+    context.inputs.back().constant = c.constants[i].defined();
     const bool wanted = c.has_gradient(i);
     gradients.emplace_back(wanted ? c.inputs[i].size() : 0, 0.0);
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
-    context.outputs.push_back(view(c.output_descs[i], outputs[i], c.layer->saves.outputs));
+    context.outputs.push_back(
+        view(c.output_descs[i], outputs[i], c.layer->saves_under(rule).outputs));
     context.grad_outputs.push_back(view(c.output_descs[i], cotangents[i], true));
   }
   for (size_t i = 0; i < gradients.size(); ++i) {
     context.grad_inputs.push_back(view(c.input_descs[i], gradients[i], c.has_gradient(i)));
   }
-  const auto replaced = c.layer->rules.find(rule);
-  (replaced != c.layer->rules.end() ? replaced->second : c.layer->backward)(context);
+  c.layer->backward_under(rule)(context);
   return gradients;
 }
 

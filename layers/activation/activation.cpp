@@ -98,6 +98,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 
 #include "engine/registry.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 
@@ -281,13 +282,20 @@ LayerDef make_layer(size_t index) {
   };
   layer.saves = {.inputs = !kRow.slope_from_output, .outputs = kRow.slope_from_output};
   if (kRow.rectifier) {
-    layer.rules["guided"] = [](const RefContext& context) {
-      backward<R>(context, [](double dy, double slope) { return dy > 0 ? dy * slope : 0; });
-    };
-    layer.rules["deconvolution"] = [](const RefContext& context) {
-      backward<R>(context, [](double dy, double) { return dy > 0 ? dy : 0; });
-    };
+    layer.rules["guided"] = {
+        .backward =
+            [](const RefContext& context) {
+              backward<R>(context, [](double dy, double slope) { return dy > 0 ? dy * slope : 0; });
+            },
+        .kernels = {"unary_gradient"}};
+    layer.rules["deconvolution"] = {
+        .backward =
+            [](const RefContext& context) {
+              backward<R>(context, [](double dy, double) { return dy > 0 ? dy : 0; });
+            },
+        .kernels = {"unary_gradient"}};
   }
+  pass_relevance_on(layer, {"unary_gradient"});
   layer.epilogue = kRow.finite ? EpilogueRole::kUnary : EpilogueRole::kNone;
   layer.unary = [index](const InferContext& context) { return unary<R>(context, index); };
   layer.onnx = {{.name = kRow.operation,

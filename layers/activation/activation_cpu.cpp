@@ -65,7 +65,7 @@ class UnaryKernel final : public PreparedKernel {
   int64_t count_;
 };
 
-enum class Rule { kPlain, kGuided, kDeconvolution };
+enum class Rule { kPlain, kGuided, kDeconvolution, kUnchanged };
 
 class UnaryGradientKernel final : public PreparedKernel {
  public:
@@ -73,6 +73,10 @@ class UnaryGradientKernel final : public PreparedKernel {
       : function_(function), count_(count), from_output_(from_output), rule_(rule) {}
 
   void run(const KernelArgs& args, ThreadPool& pool) const override {
+    if (rule_ == Rule::kUnchanged) {
+      std::copy_n(args.grad_output(), count_, args.grad_input());
+      return;
+    }
     const float* saved = from_output_ ? args.output() : args.input(0);
     const float* dy = args.grad_output();
     float* dx = args.grad_input();
@@ -100,12 +104,12 @@ class UnaryGradientKernel final : public PreparedKernel {
   Rule rule_;
 };
 
-std::optional<Rule> rule_of(const KernelCase& kernel_case) {
-  const std::string rule(kernel_case.rule);
-  if (kernel_case.node.layer->rules.count(rule) == 0) return Rule::kPlain;
-  if (rule == "guided") return Rule::kGuided;
-  if (rule == "deconvolution") return Rule::kDeconvolution;
-  return {};
+/// The rules that name this kernel, see BackwardRule::kernels.
+Rule rule_of(const KernelCase& kernel_case) {
+  if (kernel_case.node.layer->rule(kernel_case.rule) == nullptr) return Rule::kPlain;
+  if (kernel_case.rule == "guided") return Rule::kGuided;
+  if (kernel_case.rule == "deconvolution") return Rule::kDeconvolution;
+  return Rule::kUnchanged;
 }
 
 }  // namespace
@@ -123,16 +127,12 @@ void register_activation_cpu(Registry& registry) {
   registry.add(KernelDef{
       .name = "unary_gradient",
       .backward = true,
-      .offer =
-          [](const KernelCase& kernel_case) {
-            if (!rule_of(kernel_case)) return std::vector{Offer::no("no such rule here")};
-            return offers(kernel_case);
-          },
+      .offer = offers,
       .prepare =
           [](const KernelCase& kernel_case, const Offer& offer) {
             return std::make_unique<UnaryGradientKernel>(
                 *function_of(kernel_case), stored_count(kernel_case.in(0), offer.grad_inputs[0]),
-                kernel_case.node.layer->saves.outputs, *rule_of(kernel_case));
+                kernel_case.node.layer->saves.outputs, rule_of(kernel_case));
           },
   });
 }

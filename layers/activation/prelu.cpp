@@ -2,6 +2,7 @@
 #include "layers/activation/prelu.h"
 #include "engine/registry.h"
 #include "layers/elementwise/broadcast.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -59,12 +60,19 @@ void register_prelu(Registry& registry) {
   layer.backward = [](const RefContext& context) {
     backward(context, [](double dy, double slope) { return dy * slope; });
   };
-  layer.rules["guided"] = [](const RefContext& context) {
-    backward(context, [](double dy, double slope) { return dy > 0 ? dy * slope : 0; });
-  };
-  layer.rules["deconvolution"] = [](const RefContext& context) {
-    backward(context, [](double dy, double) { return dy > 0 ? dy : 0; });
-  };
+  layer.rules["guided"] = {
+      .backward =
+          [](const RefContext& context) {
+            backward(context, [](double dy, double slope) { return dy > 0 ? dy * slope : 0; });
+          },
+      .kernels = {"prelu_gradient"}};
+  layer.rules["deconvolution"] = {.backward =
+                                      [](const RefContext& context) {
+                                        backward(context,
+                                                 [](double dy, double) { return dy > 0 ? dy : 0; });
+                                      },
+                                  .kernels = {"prelu_gradient"}};
+  pass_relevance_on(layer);
   layer.saves = {.inputs = true};
   layer.onnx = {{.name = "PRelu", .read = [](const NodeSource& source) {
                    return Reading{.attributes = PReluAttributes{source.opset <= 6}};
