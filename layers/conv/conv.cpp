@@ -2,6 +2,7 @@
 
 #include "engine/registry.h"
 #include "layers/absorb.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -58,6 +59,21 @@ void backward(const RefContext& context) {
       context.grad_inputs[2][i / plane % g.out_channels] += grad_y[i];
     }
   }
+}
+
+/// The bias enters each sign part once, so twice in all.
+void relevance(const RefContext& context) {
+  const ConvGeometry g = geometry(context);
+  const int64_t plane = g.window.output_count();
+  const auto twice_bias = [&](int64_t y) {
+    return context.has(2) ? 2 * context.inputs[2][y / plane % g.out_channels] : 0.0;
+  };
+  relevance_of_products(context, 1.0, twice_bias, [&](auto&& f) { for_each_product(g, f); });
+}
+
+void conserving_relevance(const RefContext& context) {
+  const ConvGeometry g = geometry(context);
+  relevance_of_products(context, 1.0, no_offset, [&](auto&& f) { for_each_product(g, f); });
 }
 
 /// scale * (W x + b) + shift = (scale W) x + (scale b + shift), channel by channel of the output.
@@ -150,6 +166,8 @@ void register_conv(Registry& registry) {
   layer.forward = forward;
   layer.backward = backward;
   layer.saves.factors = true;
+  layer.rules[kRelevance] = {relevance, Saves{.inputs = true}};
+  layer.rules[kConservingRelevance] = {conserving_relevance, Saves{.inputs = true}};
   layer.multiply_adds = [](const InferContext& context, const std::vector<TensorDesc>&) {
     return geometry(context).multiply_adds();
   };

@@ -1,6 +1,7 @@
 #include "engine/registry.h"
 #include "layers/absorb.h"
 #include "layers/conv/conv.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 
@@ -120,6 +121,14 @@ void backward(const RefContext& context) {
   }
 }
 
+/// Without the bias, in both rules.
+void relevance(const RefContext& context) {
+  const ConvGeometry g = geometry(context);
+  relevance_of_products(context, 1.0, no_offset, [&](auto&& f) {
+    for_each_product(g, [&](int64_t yi, int64_t wi, int64_t xi) { f(xi, wi, yi); });
+  });
+}
+
 /// Output channel m of group k lies in weight[c][m] for the input channels c of that group.
 std::optional<std::vector<Tensor>> absorb(const InferContext& context, const ChannelAffine& map) {
   if (!has_constant_parameters(context)) return std::nullopt;
@@ -195,6 +204,7 @@ void register_conv_transpose(Registry& registry) {
   layer.forward = forward;
   layer.backward = backward;
   layer.saves.factors = true;
+  set_relevance(layer, relevance);
   layer.multiply_adds = [](const InferContext& context, const std::vector<TensorDesc>&) {
     return geometry(context).multiply_adds();
   };

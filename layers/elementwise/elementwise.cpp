@@ -4,6 +4,7 @@
 
 #include "engine/registry.h"
 #include "layers/elementwise/broadcast.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -164,6 +165,59 @@ void backward(const RefContext& context, const BinaryOperation& operation) {
       if (k > 0) gradient *= operation.by_a(prefix[k - 1], x(k));
     }
   }
+}
+
+// ---- Relevance ---------------------------------------------------------------------------------
+
+/// Operands that are data; a constant beside them is a bias or a scale and takes no relevance.
+size_t data_operands(const RefContext& context) {
+  return static_cast<size_t>(std::count_if(context.inputs.begin(), context.inputs.end(),
+                                           [](const RefTensor& x) { return !x.constant; }));
+}
+
+/// Calls f(k, element of operand k, element of y) for all of them.
+template <class F>
+void for_each_data_operand(const RefContext& context, const Shape& y, const F& f) {
+  BroadcastWalk walk(y, operands_of(context));
+  for (int64_t i = 0; i < y.count(); ++i, walk.next()) {
+    for (size_t k = 0; k < context.inputs.size(); ++k) {
+      if (!context.inputs[k].constant) f(k, walk.offset(k), i);
+    }
+  }
+}
+
+/// y = sum of sign[k] x[k]: each operand takes the share of its term, R[k] = R sign[k] x[k] / y,
+/// and a single one takes all.
+void relevance_of_sum(const RefContext& context, bool subtract) {
+  const RefTensor& from = context.grad_outputs[0];
+  if (!from) return;
+  const auto term = [&](size_t k, int64_t i) {
+    return subtract && k == 1 ? -context.inputs[k][i] : context.inputs[k][i];
+  };
+  std::vector<double> total(static_cast<size_t>(from.count()), 0.0);
+  for_each_data_operand(context, from.shape, [&](size_t k, int64_t x, int64_t y) {
+    total[static_cast<size_t>(y)] += term(k, x);
+  });
+  const bool single = data_operands(context) == 1;
+  for_each_data_operand(context, from.shape, [&](size_t k, int64_t x, int64_t y) {
+    const RefTensor& to = context.grad_inputs[k];
+    if (!to) return;
+    const double sum = total[static_cast<size_t>(y)];
+    to[x] += single ? from[y] : term(k, x) * relevance_share(from[y], sum);
+  });
+}
+
+/// The factors of a product take equal parts (their Shapley values against zeros); of a quotient
+/// the numerator takes all, of a power the base (`first_only`).
+void relevance_of_product(const RefContext& context, bool first_only) {
+  const RefTensor& from = context.grad_outputs[0];
+  if (!from) return;
+  const size_t operands = data_operands(context);
+  const double part = first_only ? 1.0 : 1.0 / static_cast<double>(operands);
+  for_each_data_operand(context, from.shape, [&](size_t k, int64_t x, int64_t y) {
+    const bool left_out = first_only && k == 1 && operands == 2;
+    if (context.grad_inputs[k] && !left_out) context.grad_inputs[k][x] += part * from[y];
+  });
 }
 
 // ---- The same operation as a map of one operand ------------------------------------------------
@@ -333,6 +387,12 @@ LayerDef make_layer(const BinaryOperation& operation) {
     layer.backward = [&operation](const RefContext& c) { backward(c, operation); };
     layer.saves = {.inputs = operation.saves_inputs};
   }
+  if (name == "Add" || name == "Sub") {
+    set_relevance(layer, [name](const RefContext& c) { relevance_of_sum(c, name == "Sub"); });
+  }
+  if (name == "Mul" || name == "Div" || name == "Pow") {
+    set_relevance(layer, [name](const RefContext& c) { relevance_of_product(c, name != "Mul"); });
+  }
   layer.variadic = operation.variadic;
   if (name == "Add") layer.epilogue = EpilogueRole::kAddend;
   if (name == "Add" || name == "Sub" || name == "Mul" || name == "Div") {
@@ -382,6 +442,7 @@ LayerDef make_sum(const char* name, bool mean) {
   layer.infer = [](const InferContext& c) { return infer(c, false); };
   layer.forward = [mean](const RefContext& c) { sum_forward(c, mean); };
   layer.backward = [mean](const RefContext& c) { sum_backward(c, mean); };
+  set_relevance(layer, [](const RefContext& c) { relevance_of_sum(c, false); });
   layer.is_identity = has_one_operand;
   if (!mean) layer.epilogue = EpilogueRole::kAddend;
   layer.onnx = {{.name = name, .read = read_binary}};

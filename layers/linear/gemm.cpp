@@ -1,6 +1,7 @@
 #include "engine/registry.h"
 #include "layers/absorb.h"
 #include "layers/linear/linear.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -81,6 +82,12 @@ void backward(const RefContext& context) {
       grad_c[addend_index(grad_c.shape, i / g.columns, i % g.columns)] += g.bias_scale * grad_y[i];
     }
   }
+}
+
+/// Without the addend, in both rules.
+void relevance(const RefContext& context) {
+  const LinearGeometry g = geometry(context);
+  relevance_of_products(context, g.scale, no_offset, [&](auto&& f) { for_each_product(g, f); });
 }
 
 /// C as one value per column; nullopt if it is not constant or differs from row to row. Absent: 0.
@@ -189,6 +196,7 @@ void register_gemm(Registry& registry) {
   layer.forward = forward;
   layer.backward = backward;
   layer.saves.factors = true;
+  set_relevance(layer, relevance);
   layer.multiply_adds = [](const InferContext& context, const std::vector<TensorDesc>&) {
     const LinearGeometry g = geometry(context);
     return g.rows * g.inner * g.columns;

@@ -1,6 +1,7 @@
 #include "engine/registry.h"
 #include "layers/absorb.h"
 #include "layers/linear/linear.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -61,6 +62,12 @@ void backward(const RefContext& context) {
       context.grad_inputs[2][i % g.columns] += grad_y[i];
     }
   }
+}
+
+/// All of it to A, also where B is computed; without the bias, in both rules.
+void relevance(const RefContext& context) {
+  const MatMulGeometry g = matmul_geometry(context.inputs[0].shape, context.inputs[1].shape);
+  relevance_of_products(context, 1.0, no_offset, [&](auto&& f) { for_each_product(g, f); });
 }
 
 /// The layer as x [rows, inner] times a constant matrix plus an optional constant bias.
@@ -136,6 +143,7 @@ void register_matmul(Registry& registry) {
   layer.forward = forward;
   layer.backward = backward;
   layer.saves.factors = true;
+  set_relevance(layer, relevance);
   layer.multiply_adds = [](const InferContext& context, const std::vector<TensorDesc>&) {
     const MatMulGeometry g = matmul_geometry(context.shape(0), context.shape(1));
     return g.batch() * g.rows * g.inner * g.columns;

@@ -2,6 +2,7 @@
 
 #include "engine/registry.h"
 #include "layers/norm/norm.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -90,6 +91,24 @@ void backward(const RefContext& context) {
   }
 }
 
+/// R_x = R x w / (x w + 1e-9) with w = scale / sqrt(variance^2 + epsilon): all but the identity, as
+/// the authors' code has it, the square included.
+void relevance(const RefContext& context) {
+  const auto& attributes = context.attributes.as<BatchNormAttributes>();
+  const RefTensor& to = context.grad_inputs[0];
+  const RefTensor& from = context.grad_outputs[0];
+  if (!to || !from) return;
+  const ParameterIndex index(attributes, to.shape);
+  for (int64_t i = 0; i < to.count(); ++i) {
+    const int64_t p = index(i);
+    const double variance = context.inputs[4][p];
+    const double weight =
+        context.inputs[1][p] / std::sqrt(variance * variance + attributes.epsilon);
+    const double part = context.inputs[0][i] * weight;
+    to[i] += part * relevance_share(from[i], part + 1e-9);
+  }
+}
+
 std::optional<ChannelAffine> channel_affine(const InferContext& context) {
   const auto& attributes = context.attributes.as<BatchNormAttributes>();
   if (attributes.training || (attributes.per_activation && context.shape(0).rank() > 2)) {
@@ -149,6 +168,8 @@ void register_batch_norm(Registry& registry) {
   layer.infer = infer;
   layer.forward = forward;
   layer.backward = backward;
+  layer.rules[kRelevance] = {relevance, Saves{.inputs = true}};
+  layer.rules[kConservingRelevance] = unchanged_relevance();
   layer.epilogue = EpilogueRole::kHost;
   layer.channel_affine = channel_affine;
   layer.onnx = {{.name = "BatchNormalization", .read = read}};

@@ -1,5 +1,6 @@
 #include "engine/registry.h"
 #include "layers/norm/norm.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 
@@ -56,6 +57,7 @@ void register_group_norm(Registry& registry) {
   layer.forward = [](const RefContext& context) { grouped_norm_forward(norm(context), context); };
   layer.backward = [](const RefContext& context) { grouped_norm_backward(norm(context), context); };
   layer.saves.inputs = true;
+  pass_relevance_on(layer);
   layer.onnx = {{.name = "GroupNormalization", .first_opset = 18, .read = read}};
   layer.examples = {
       {"per_channel", GroupNormAttributes{3}, inputs({2, 9, 4, 5}, 9)},

@@ -1,5 +1,6 @@
 #include "engine/registry.h"
 #include "layers/norm/norm.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 
@@ -45,6 +46,7 @@ void register_instance_norm(Registry& registry) {
   layer.forward = [](const RefContext& context) { grouped_norm_forward(norm(context), context); };
   layer.backward = [](const RefContext& context) { grouped_norm_backward(norm(context), context); };
   layer.saves.inputs = true;
+  pass_relevance_on(layer);
   layer.onnx = {{.name = "InstanceNormalization", .read = [](const NodeSource& source) {
                    return Reading{.attributes =
                                       InstanceNormAttributes{source.number("epsilon", 1e-5)}};

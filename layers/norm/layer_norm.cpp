@@ -1,5 +1,6 @@
 #include "engine/registry.h"
 #include "layers/norm/norm.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 
@@ -61,6 +62,7 @@ void register_layer_norm(Registry& registry) {
   layer.forward = [](const RefContext& context) { grouped_norm_forward(norm(context), context); };
   layer.backward = [](const RefContext& context) { grouped_norm_backward(norm(context), context); };
   layer.saves.inputs = true;
+  pass_relevance_on(layer);
   layer.onnx = {{.name = "LayerNormalization", .read = read}};
   layer.examples = {
       {"tokens", LayerNormAttributes{}, inputs({2, 5, 19}, {19})},

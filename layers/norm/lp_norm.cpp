@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "engine/registry.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -103,6 +104,7 @@ void register_lp_norm(Registry& registry) {
   layer.forward = forward;
   layer.backward = backward;
   layer.saves.inputs = true;
+  pass_relevance_on(layer);
   layer.onnx = {{.name = "LpNormalization", .read = read}};
   layer.examples = {
       {"features", LpNormAttributes{}, {{{3, 17}}}},

@@ -3,6 +3,7 @@
 
 #include "engine/registry.h"
 #include "layers/norm/norm.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -114,6 +115,7 @@ void register_lrn(Registry& registry) {
   layer.forward = forward;
   layer.backward = backward;
   layer.saves.inputs = true;
+  pass_relevance_on(layer);
   layer.onnx = {{.name = "LRN", .read = read}};
   layer.examples = examples();
   registry.add(std::move(layer));

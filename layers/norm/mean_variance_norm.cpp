@@ -2,6 +2,7 @@
 
 #include "engine/registry.h"
 #include "layers/norm/norm.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -149,6 +150,7 @@ void register_mean_variance_norm(Registry& registry) {
   layer.forward = forward;
   layer.backward = backward;
   layer.saves.inputs = true;
+  pass_relevance_on(layer);
   layer.onnx = {{.name = "MeanVarianceNormalization", .first_opset = 9, .read = read}};
   layer.examples = examples();
   registry.add(std::move(layer));

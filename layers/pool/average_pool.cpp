@@ -1,5 +1,6 @@
 #include "engine/registry.h"
 #include "layers/pool/pool.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -41,6 +42,24 @@ void backward(const RefContext& context) {
   if (!grad_x || !grad_y) return;
   for_each_contribution(
       context, [&](int64_t xi, int64_t yi, double weight) { grad_x[xi] += weight * grad_y[yi]; });
+}
+
+/// In proportion to the positive part of each pixel of the window.
+void relevance(const RefContext& context) {
+  const RefTensor& to = context.grad_inputs[0];
+  const RefTensor& from = context.grad_outputs[0];
+  if (!to || !from) return;
+  const RefTensor& x = context.inputs[0];
+  std::vector<double> share(static_cast<size_t>(from.count()), 0.0);
+  for_each_contribution(context, [&](int64_t xi, int64_t yi, double weight) {
+    share[static_cast<size_t>(yi)] += weight * std::max(x[xi], 0.0);
+  });
+  for (size_t i = 0; i < share.size(); ++i) {
+    share[i] = relevance_share(from[static_cast<int64_t>(i)], share[i]);
+  }
+  for_each_contribution(context, [&](int64_t xi, int64_t yi, double weight) {
+    to[xi] += weight * std::max(x[xi], 0.0) * share[static_cast<size_t>(yi)];
+  });
 }
 
 /// One window over the whole map is a global average under another name.
@@ -109,6 +128,7 @@ void register_average_pool(Registry& registry) {
   layer.infer = infer;
   layer.forward = forward;
   layer.backward = backward;
+  set_relevance(layer, relevance);
   layer.head = head;
   layer.onnx = {{.name = "AveragePool", .read = read}};
   layer.examples = examples();

@@ -2,6 +2,7 @@
 
 #include "engine/registry.h"
 #include "layers/pool/pool.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -39,6 +40,23 @@ void average_backward(const RefContext& context) {
   const Maps maps(grad_x.shape);
   for (int64_t i = 0; i < grad_x.count(); ++i) {
     grad_x[i] += grad_y[i / maps.size] / static_cast<double>(maps.size);
+  }
+}
+
+/// In proportion to the positive part of each pixel.
+void average_relevance(const RefContext& context) {
+  const RefTensor& to = context.grad_inputs[0];
+  const RefTensor& from = context.grad_outputs[0];
+  if (!to || !from) return;
+  const RefTensor& x = context.inputs[0];
+  const Maps maps(to.shape);
+  for (int64_t p = 0; p < maps.planes; ++p) {
+    double total = 0;
+    for (int64_t i = p * maps.size; i < (p + 1) * maps.size; ++i) total += std::max(x[i], 0.0);
+    const double share = relevance_share(from[p], total);
+    for (int64_t i = p * maps.size; i < (p + 1) * maps.size; ++i) {
+      to[i] += std::max(x[i], 0.0) * share;
+    }
   }
 }
 
@@ -122,6 +140,7 @@ void register_global_pool(Registry& registry) {
   average.infer = infer;
   average.forward = average_forward;
   average.backward = average_backward;
+  set_relevance(average, average_relevance);
   average.head = [](const InferContext&) {
     return std::optional(HeadPart{HeadPart::Kind::kSpatialMean, {}, {}});
   };

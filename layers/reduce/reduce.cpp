@@ -5,6 +5,7 @@
 
 #include "engine/registry.h"
 #include "layers/elementwise/broadcast.h"
+#include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
@@ -176,6 +177,21 @@ void backward(const RefContext& context, const Reduction& reduction) {
   }
 }
 
+/// Of a sum or mean: in proportion to the positive part of each element.
+void relevance(const RefContext& context) {
+  const RefTensor& to = context.grad_inputs[0];
+  const RefTensor& from = context.grad_outputs[0];
+  if (!to || !from) return;
+  const RefTensor& x = context.inputs[0];
+  const auto groups = groups_of(x.shape, reduced_axes(context));
+  for (size_t k = 0; k < groups.size(); ++k) {
+    double total = 0;
+    for (const int64_t i : groups[k]) total += std::max(x[i], 0.0);
+    const double share = relevance_share(from[static_cast<int64_t>(k)], total);
+    for (const int64_t i : groups[k]) to[i] += std::max(x[i], 0.0) * share;
+  }
+}
+
 /// The spatial mean in front of a linear classifier: pictures [N, C, spatial...] over all spatial
 /// axes.
 std::optional<HeadPart> spatial_mean(const InferContext& context) {
@@ -247,6 +263,8 @@ LayerDef make_layer(const Reduction& reduction) {
   layer.forward = [&reduction](const RefContext& context) { forward(context, reduction); };
   layer.backward = [&reduction](const RefContext& context) { backward(context, reduction); };
   layer.saves = {.inputs = reduction.saves_inputs};
+  const bool adds = layer.name == "ReduceSum" || layer.name == "ReduceMean";
+  if (adds) set_relevance(layer, relevance);
   if (reduction.name == std::string("ReduceMean")) layer.head = spatial_mean;
   layer.is_identity = reduces_nothing;
   layer.onnx = {{.name = reduction.name, .read = [&reduction](const NodeSource& source) {
