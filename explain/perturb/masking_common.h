@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/image/resample.h"
+#include "explain/explainer.h"
+
+/// What methods share that change the picture or the layer and look at the score again.
+namespace camlucida::perturb {
+
+/// The colour that shows where a mask is 0: the mean colour of the data set, which is 0 after the
+/// preprocessing, or the picture's black.
+enum class Backdrop { kMean, kBlack };
+
+/// Reads the setting "mask_space": "normalised" (masks multiply the network input, so that the mean
+/// colour shows) or "black" (they multiply the picture before mean and deviation).
+Backdrop read_mask_space(Settings& settings, const std::string& fallback);
+
+/// A picture under masks.
+class MaskedPicture {
+ public:
+  /// `input` [1, C, H, W] outlives this. Throws Error(kUsage) if `recipe` has no black for it.
+  MaskedPicture(const Tensor& input, const Preprocessing& recipe, Backdrop backdrop);
+
+  int height() const { return static_cast<int>(input_.shape()[2]); }
+  int width() const { return static_cast<int>(input_.shape()[3]); }
+  int64_t pixels() const { return input_.shape()[2] * input_.shape()[3]; }
+  int64_t channels() const { return input_.shape()[1]; }
+  /// Value of channel `c` where a mask is 0.
+  float backdrop(int64_t c) const { return backdrop_[static_cast<size_t>(c)]; }
+
+  /// row = backdrop + mask * (picture - backdrop); `mask` [H, W], any values; `row` [C, H, W].
+  void apply(const float* mask, float* row) const;
+
+ private:
+  const Tensor& input_;
+  std::vector<float> backdrop_;
+};
+
+/// Which number a method looks at: the score of the target as it was asked for (the logit of a
+/// class unless the target says otherwise), or the softmax probability of the target's class.
+enum class ScoreKind { kTarget, kProbability };
+
+/// Reads the setting "score", "logit" (kTarget) or "probability". A fallback of "probability"
+/// gives way to "logit" if a target is no class. Throws Error(kUsage) if such a target meets
+/// "probability" that was asked for.
+ScoreKind read_score(Settings& settings, const std::vector<Target>& targets,
+                     const std::string& fallback);
+/// That number of row `row` of `scores`.
+double score_of(const Target& target, const Tensor& scores, int64_t row, ScoreKind kind);
+
+/// Softmax of the values, in double.
+std::vector<double> softmax_of(std::span<const double> values);
+
+/// Smallest and largest of `count` >= 1 values; NaN are passed over unless all are.
+struct Range {
+  float low;
+  float high;
+};
+Range range_of(const float* values, int64_t count);
+
+/// The masks that the channels of a layer are for the picture: each enlarged and scaled to [0, 1],
+/// mm(U(A_k)) with mm(z) = (z - min z) / (max z - min z + epsilon).
+class ChannelMasks {
+ public:
+  struct Options {
+    Corners corners = Corners::kHalfPixel;
+    bool scale_first = false;  ///< U(mm(A_k)): scaled at the resolution of the layer
+    double epsilon = 0;
+  };
+  /// `activation` [1, C, h, w] outlives this; masks are [height, width].
+  ChannelMasks(const Tensor& activation, int height, int width, const Options& options);
+
+  int64_t channels() const { return activation_.shape()[1]; }
+  /// Channels that have the same value everywhere, and so no mask.
+  const std::vector<int64_t>& constant() const { return constant_; }
+  /// The others, in order.
+  const std::vector<int64_t>& varying() const { return varying_; }
+  /// max_p |A_k(p)|.
+  float peak(int64_t channel) const { return peaks_[static_cast<size_t>(channel)]; }
+
+  /// U(A_k), [height, width].
+  Tensor enlarged(int64_t channel) const;
+  /// The mask; 0 for a constant channel. May be called from several threads.
+  void mask(int64_t channel, float* values) const;
+
+ private:
+  Tensor plane(int64_t channel) const;
+
+  const Tensor& activation_;
+  int height_;
+  int width_;
+  Options options_;
+  std::vector<int64_t> constant_;
+  std::vector<int64_t> varying_;
+  std::vector<float> peaks_;
+};
+
+}  // namespace camlucida::perturb
