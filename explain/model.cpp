@@ -134,6 +134,26 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
   return Model(std::move(state));
 }
 
+Model Model::with_graph(Graph graph) const {
+  auto state = std::make_shared<ModelState>();
+  state->path = state_->path;
+  state->name = state_->name;
+  state->options = state_->options;
+  state->graph = std::move(graph);
+  std::map<std::string, Shape> shapes = state_->options.input_shapes;
+  shapes[state_->input] = input_shape();
+  state->bound = bind_shapes(state->graph, shapes);
+  state->input = state_->input;
+  state->score = state_->score;
+  state->score_reason = state_->score_reason;
+  state->preprocessing = state_->preprocessing;
+  state->preprocessing_source = state_->preprocessing_source;
+  state->labels = state_->labels;
+  state->manifest = state_->manifest;
+  state->pool.emplace(state->graph, state->input, state_->pool->options());
+  return Model(std::move(state));
+}
+
 const std::filesystem::path& Model::path() const { return state_->path; }
 const std::string& Model::name() const { return state_->name; }
 const Graph& Model::graph() const { return state_->graph; }

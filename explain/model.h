@@ -130,6 +130,8 @@ class Model {
   /// Throws Error: kModel / kUnsupported if the file cannot be imported, kInput for a malformed
   /// manifest or label file.
   static Model load(const std::filesystem::path& path, ModelOptions options = {});
+  /// The same model with another graph of the same values, for instance with other weights.
+  Model with_graph(Graph graph) const;
 
   const std::filesystem::path& path() const;
   const std::string& name() const;  ///< of the manifest, else the file's stem

@@ -1,0 +1,79 @@
+#include "explain/metrics/ground_truth_common.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/error.h"
+
+namespace camlucida::metrics {
+namespace {
+
+/// First pixel whose centre is not left of `edge`.
+int first_pixel(double edge, int extent) {
+  return static_cast<int>(std::clamp(std::ceil(edge - 0.5), 0.0, static_cast<double>(extent)));
+}
+
+Box placed(const PictureBox& box, const Placement& placement) {
+  return {first_pixel(placement.to_network_x(box.x0), placement.width),
+          first_pixel(placement.to_network_y(box.y0), placement.height),
+          first_pixel(placement.to_network_x(box.x1), placement.width),
+          first_pixel(placement.to_network_y(box.y1), placement.height)};
+}
+
+std::vector<uint8_t> placed(const Image& mask, const Placement& placement) {
+  std::vector<uint8_t> pixels;
+  pixels.reserve(static_cast<size_t>(placement.width) * static_cast<size_t>(placement.height));
+  for (int y = 0; y < placement.height; ++y) {
+    const auto row = static_cast<int>(std::floor(placement.top + placement.scale_y * (y + 0.5)));
+    for (int x = 0; x < placement.width; ++x) {
+      const auto column =
+          static_cast<int>(std::floor(placement.left + placement.scale_x * (x + 0.5)));
+      pixels.push_back(
+          mask.row(std::clamp(row, 0, mask.height() - 1))[std::clamp(column, 0, mask.width() - 1)]);
+    }
+  }
+  return pixels;
+}
+
+/// Around all pixels of the object.
+Box box_of(const std::vector<uint8_t>& mask, int width) {
+  Box box{width, static_cast<int>(mask.size()) / width, 0, 0};
+  for (size_t p = 0; p < mask.size(); ++p) {
+    if (mask[p] != GroundTruth::kObject) continue;
+    const int x = static_cast<int>(p) % width;
+    const int y = static_cast<int>(p) / width;
+    box = {std::min(box.x0, x), std::min(box.y0, y), std::max(box.x1, x + 1),
+           std::max(box.y1, y + 1)};
+  }
+  return box;
+}
+
+}  // namespace
+
+GroundTruth place_truth(std::span<const PictureBox> boxes, const Image& mask,
+                        const Placement& placement) {
+  GroundTruth truth;
+  if (!mask.empty()) {
+    if (mask.width() != placement.picture_width || mask.height() != placement.picture_height ||
+        mask.channels() != 1) {
+      throw Error(ErrorKind::kInput,
+                  "the mask has " + std::to_string(mask.width()) + " x " +
+                      std::to_string(mask.height()) + " pixels, its picture " +
+                      std::to_string(placement.picture_width) + " x " +
+                      std::to_string(placement.picture_height),
+                  "give a mask of the picture's size");
+    }
+    truth.mask = placed(mask, placement);
+  }
+  for (const PictureBox& box : boxes) {
+    const Box seen = placed(box, placement);
+    if (!seen.empty()) truth.boxes.push_back(seen);
+  }
+  if (boxes.empty() && !truth.mask.empty()) {
+    const Box box = box_of(truth.mask, placement.width);
+    if (!box.empty()) truth.boxes.push_back(box);
+  }
+  return truth;
+}
+
+}  // namespace camlucida::metrics
