@@ -32,6 +32,15 @@ inline std::vector<std::string> golden_folders() {
   return folders;
 }
 
+/// Names a test after its folder.
+inline std::string golden_test_name(const ::testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  for (char& c : name) {
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  }
+  return name;
+}
+
 class GoldenMaps : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {

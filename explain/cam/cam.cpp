@@ -1,5 +1,4 @@
-#include "explain/explainer.h"
-#include "explain/linear_head.h"
+#include "explain/cam/cam_common.h"
 
 /// Class activation mapping. Zhou, Khosla, Lapedriza, Oliva, Torralba: "Learning Deep Features for
 /// Discriminative Localization", CVPR 2016, equation 2.
@@ -29,21 +28,10 @@ Needs needs(const Subject& subject, Settings&) {
 std::vector<RawMap> explain(Evidence& evidence, Settings&) {
   const LinearHead head = require_head(evidence.subject());
   const Tensor& activation = evidence.activation(evidence.subject().layer);
-  const int64_t classes = head.weight.shape()[0];
-  const int64_t channels = head.weight.shape()[1];
   std::vector<RawMap> maps;
   for (const Target& target : evidence.targets()) {
     // For a class the seed picks one row of W; any other target mixes rows.
-    const Tensor seed = target.seed(evidence.scores());
-    Tensor weights(Shape{channels}, DType::kFloat64);
-    const std::span<double> mixed = weights.as<double>();
-    for (int64_t c = 0; c < classes; ++c) {
-      const double share = seed.floats()[c];
-      if (share == 0.0) continue;
-      const float* row = head.weight.floats() + c * channels;
-      for (int64_t k = 0; k < channels; ++k) mixed[static_cast<size_t>(k)] += share * row[k];
-    }
-    RawMap map{.raw = weighted_sum(activation, mixed), .artefacts = {{"weights", weights}}};
+    RawMap map = map_of_weights(activation, head_weights(head, target.seed(evidence.scores())));
     if (!head.exact) {
       map.remark = "an activation follows the class convolution: the map is not exactly the score";
     }

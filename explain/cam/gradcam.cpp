@@ -1,4 +1,4 @@
-#include "explain/explainer.h"
+#include "explain/cam/cam_common.h"
 
 /// Grad-CAM. Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: "Grad-CAM: Visual Explanations from
 /// Deep Networks via Gradient-based Localization", ICCV 2017, equations 1 and 2.
@@ -12,24 +12,9 @@ namespace camlucida {
 namespace {
 
 std::vector<RawMap> explain(Evidence& evidence, Settings&) {
-  const std::string& layer = evidence.subject().layer;
-  const Tensor& activation = evidence.activation(layer);
-  const Shape& shape = activation.shape();
-  const int64_t pixels = shape[2] * shape[3];
-  std::vector<RawMap> maps;
-  for (size_t t = 0; t < evidence.targets().size(); ++t) {
-    const Tensor gradient = evidence.gradient(layer, t);
-    Tensor weights(Shape{shape[1]}, DType::kFloat64);
-    const std::span<double> alpha = weights.as<double>();
-    for (int64_t k = 0; k < shape[1]; ++k) {
-      const float* g = gradient.floats() + k * pixels;
-      double sum = 0.0;
-      for (int64_t p = 0; p < pixels; ++p) sum += g[p];
-      alpha[static_cast<size_t>(k)] = sum / static_cast<double>(pixels);
-    }
-    maps.push_back({.raw = weighted_sum(activation, alpha), .artefacts = {{"weights", weights}}});
-  }
-  return maps;
+  return maps_of_weights(evidence, each_plane([](std::span<const float>, std::span<const float> g) {
+                           return mean(g);
+                         }));
 }
 
 }  // namespace

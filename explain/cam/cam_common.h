@@ -1,0 +1,42 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "explain/explainer.h"
+#include "explain/linear_head.h"
+
+/// What the methods of this folder share. A is the activation of the target layer and G the
+/// gradient of one target there, both [1, C, h, w]; sums are double, in row-major order.
+namespace camlucida {
+
+/// The h * w values of channel `k` of [1, C, h, w].
+std::span<const float> plane(const Tensor& tensor, int64_t k);
+
+/// sum_k weights[k] A_k as a map; the weights are kept as artefact "weights" [C].
+RawMap map_of_weights(const Tensor& activation, std::vector<double> weights);
+
+/// Weights [C] of the channels from A and G.
+using ChannelWeights =
+    std::function<std::vector<double>(const Tensor& activation, const Tensor& gradient)>;
+
+/// map_of_weights for every target.
+std::vector<RawMap> maps_of_weights(Evidence& evidence, const ChannelWeights& weights_of);
+
+/// The same where one number follows from the h * w values of A_k and G_k alone.
+using PlaneWeight =
+    std::function<double(std::span<const float> activation, std::span<const float> gradient)>;
+ChannelWeights each_plane(PlaneWeight weight_of);
+
+/// sum_k product(A_k(p), G_k(p)) for every target.
+std::vector<RawMap> maps_of_products(Evidence& evidence, double (*product)(double a, double g));
+
+/// mean_p G_k(p): the weights of Grad-CAM.
+double mean(std::span<const float> values);
+
+/// W^T seed [C]: the derivative of a target with respect to the mean of every channel, `seed` being
+/// its derivative with respect to the scores.
+std::vector<double> head_weights(const LinearHead& head, const Tensor& seed);
+
+}  // namespace camlucida
