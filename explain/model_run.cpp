@@ -118,7 +118,10 @@ class ExplainCall {
       session->forward(input.tensor);
       if (!answer.prediction.scores.defined()) {
         answer.prediction.scores = session->activation(score_);
-        *ranking = rank_classes(answer.prediction.scores, state_.labels);
+        // Another value that a target names holds no classes.
+        if (score_ == state_.score && kind_without_classes().empty()) {
+          *ranking = rank_classes(answer.prediction.scores, state_.labels);
+        }
         resolve_targets(answer.prediction.scores, *ranking, input.placement);
       }
       answer.timing.forward += watch.lap();
@@ -182,10 +185,13 @@ class ExplainCall {
     for (const std::string& name : split(options_.layer)) {
       layers_.push_back({bound_->require(name), "as asked"});
     }
-    if (layers_.empty()) {
+    if (layers_.empty() && score_ == state_.score) {
       LayerChoice choice = model_.default_layer();
       choice.value = bound_->require(state_.bound.value(choice.value).name);
       layers_.push_back(choice);
+    } else if (layers_.empty()) {
+      layers_.push_back(
+          choose_layer(*bound_, bound_->require(state_.input), bound_->require(score_)));
     }
     for (const LayerChoice& layer : layers_) {
       check_layer(layer.value);
@@ -291,16 +297,21 @@ class ExplainCall {
     }
   }
 
-  /// A manifest may say that the entries of the output are not classes, whatever their shape.
-  void check_classes(const std::string& text) const {
-    if (is_target(text) || !state_.manifest || !state_.options.output.empty()) return;
+  /// What the output is if the manifest says that its entries are not classes, else empty.
+  std::string kind_without_classes() const {
+    if (!state_.manifest || !state_.options.output.empty()) return "";
     for (const Manifest::Output& output : state_.manifest->outputs) {
-      if (output.kind.empty() || output.kind == "logits") return;
+      if (output.kind.empty() || output.kind == "logits") return "";
     }
-    if (state_.manifest->outputs.empty()) return;
+    return state_.manifest->outputs.empty() ? "" : state_.manifest->outputs[0].kind;
+  }
+
+  void check_classes(const std::string& text) const {
+    const std::string kind = kind_without_classes();
+    if (is_target(text) || kind.empty()) return;
     throw Error(ErrorKind::kUsage,
-                "the output of '" + state_.name + "' is of kind '" +
-                    state_.manifest->outputs[0].kind + "', it has no classes to explain",
+                "the output of '" + state_.name + "' is of kind '" + kind +
+                    "', it has no classes to explain",
                 "use `camlucida pair`, a target such as embed:REF.npy, a classifier, or name an "
                 "output that holds class scores with --output");
   }
@@ -316,10 +327,19 @@ class ExplainCall {
     return count;
   }
 
+  Tensor scores_of(const Image& image) const {
+    const PreparedInput input = model_.prepare(image);
+    const SessionPool::Lease session =
+        state_.pool->lend(input.tensor.shape(), {.outputs = {score_}, .score = score_});
+    session->forward(input.tensor);
+    return session->activation(score_);
+  }
+
   void resolve_targets(const Tensor& scores, const std::vector<ClassScore>& ranking,
                        const Placement& placement) {
     const TargetContext context{*bound_, scores, placement,
-                                [&](const std::string& text) { return model_.class_index(text); }};
+                                [&](const std::string& text) { return model_.class_index(text); },
+                                [&](const Image& image) { return scores_of(image); }};
     for (const std::string& text : options_.target.classes) {
       if (const int top = top_count(text, options_.target.k); top > 0) {
         const size_t n = std::min(ranking.size(), static_cast<size_t>(top));

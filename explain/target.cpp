@@ -59,6 +59,22 @@ void add_log_gradient(const float* row, int64_t classes, int64_t index, double o
 
 int64_t row_count(const Shape& shape) { return shape.rank() > 0 ? shape.count() / shape[0] : 1; }
 
+/// "embed:faces/anna.png" → "embed:anna"
+std::string without_path(std::string text) {
+  const size_t colon = text.find(':');
+  const size_t slash = text.rfind('/');
+  if (colon != std::string::npos && slash != std::string::npos && slash > colon) {
+    text.erase(colon + 1, slash - colon);
+  }
+  for (const std::string extension : {".npy", ".png", ".jpg", ".jpeg", ".bmp"}) {
+    const size_t end = std::min(text.rfind('#'), text.size());
+    if (end < extension.size()) continue;
+    const size_t at = end - extension.size();
+    if (text.compare(at, extension.size(), extension) == 0) text.erase(at, extension.size());
+  }
+  return text;
+}
+
 /// Throws unless a row of scores has as many elements as the reference.
 std::function<void(const Shape&)> same_count(int64_t count, std::string name) {
   return [count, name](const Shape& shape) {
@@ -259,7 +275,7 @@ std::string Target::slug() const {
     return "c" + std::to_string(class_index());
   }
   std::string text;
-  for (const char c : describe()) {
+  for (const char c : without_path(describe())) {
     const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.';
     if (plain) {
       text += c;

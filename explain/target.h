@@ -53,7 +53,8 @@ class Target {
   int64_t class_index() const { return function_->class_index; }
   bool linear() const { return function_->linear; }
   const std::string& describe() const { return function_->description; }
-  /// The description fit for a file name: "c281", else letters, digits, '.', '-'.
+  /// The description fit for a file name: "c281", else letters, digits, '.', '-', without the
+  /// folders and the extension of a file. Two targets may share one.
   std::string slug() const;
 
   /// Value of the score for image `image` of `scores`. Throws Error(kUsage) if the tensor has no

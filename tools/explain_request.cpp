@@ -81,8 +81,9 @@ void add_request_flags(CLI::App& command, RequestFlags& flags) {
            "several = mean of their maps")
            ->type_name("NAME,..."));
   many(add("-c,--class,--target", flags.classes,
-           "Class index, label, topN (ranks 1 to N), topk (ranks 1 to K), or another target such "
-           "as margin:281-282 [top1]")
+           "Class index, label, topN (ranks 1 to N), topk (ranks 1 to K), or a target: margin:A-B, "
+           "embed:FILE, distance:FILE, mask:FILE#C, pixel:X,Y#C, output:NAME[I,J], "
+           "probability:C ... [top1]")
            ->type_name("CLASS,..."));
   add("-k,--topk", flags.k, "Classes in the prediction table, and K of topk [5]")
       ->check(CLI::Range(1, 1000000))
@@ -165,17 +166,22 @@ void ExplainRequest::choose_classes(const Model& model) {
     if (!is_top(text) && !is_target(text)) model.class_index(text);
     options_.target.classes.push_back(text);
   };
-  for (const std::string& text : flags_.classes) {
+  const auto check_classes = [&](const std::string& text) {
     // Labels may hold commas ("tench, Tinca tinca"), so the whole text is tried first.
     const std::vector<std::string> parts = split_list(text);
     if (parts.size() > 1) {
       try {
         check(text);
-        continue;
+        return;
       } catch (const Error&) {
       }
     }
     for (const std::string& part : parts) check(part);
+  };
+  for (const std::string& list : flags_.classes) {
+    for (const std::string& text : split_targets(list)) {
+      is_target(text) ? check(text) : check_classes(text);
+    }
   }
 }
 
@@ -185,13 +191,15 @@ Answer ExplainRequest::run(const Model& model, const LoadedInput& input,
   options.progress = std::move(progress);
   Answer answer = input.is_tensor() ? model.explain(input.tensor(), options)
                                     : model.explain(input.image(), options);
-  std::set<std::string> seen;
+  std::map<std::string, std::set<std::string>> seen;  // targets by slug
   std::vector<Explanation> all = std::move(answer.explanations);
   answer.explanations.clear();
   for (Explanation& explanation : all) {
-    if (seen.insert(explanation.slug).second) {
-      answer.explanations.push_back(std::move(explanation));
-    }
+    std::set<std::string>& targets = seen[explanation.slug];
+    if (!targets.insert(explanation.target_text).second) continue;
+    // Different files may have the same name.
+    if (targets.size() > 1) explanation.slug += "-" + std::to_string(targets.size());
+    answer.explanations.push_back(std::move(explanation));
   }
   return answer;
 }
