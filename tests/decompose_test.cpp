@@ -1,14 +1,18 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/passes/passes.h"
-#include "explain/decompose/projection.h"
+#include "explain/decompose/decom_common.h"
+#include "explain/decompose/projection_common.h"
 #include "tests/shared.h"
 #include "tests/small_net.h"
 
 namespace camlucida {
 namespace {
+
+using namespace decompose;
 
 /// The small residual network on one picture, explained at one of its values.
 class Trial {
@@ -123,18 +127,143 @@ class NothingToShow : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(NothingToShow, OnePixel) {
   const RawMap map = Trial("mean").explain(GetParam())[0];
-  EXPECT_EQ(map.raw.count(), 1);
-  EXPECT_TRUE(std::isfinite(map.raw.floats()[0]));
+  for (float v : map.raw.as<float>()) EXPECT_TRUE(std::isfinite(v));
+}
+
+TEST_P(NothingToShow, BlackPictureWithoutBias) {
+  const RawMap map = Trial("conv1", Tensor(Shape{1, 3, 9, 11})).explain(GetParam())[0];
+  for (float v : map.raw.as<float>()) EXPECT_TRUE(std::isfinite(v));
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, NothingToShow,
                          ::testing::Values("eigencam", "eigencam@pytorch-grad-cam", "eigengradcam",
-                                           "segeigencam", "kpcacam"),
+                                           "segeigencam", "kpcacam", "decomcam",
+                                           "decomcam@official", "decomcam1"),
                          [](const ::testing::TestParamInfo<std::string>& method) {
                            std::string name = method.param;
                            for (char& c : name) c = std::isalnum(c) ? c : '_';
                            return name;
                          });
+
+TEST(StrongestChannels, DescendWithTiesInIndexOrderAndNanLast) {
+  const std::vector<double> weights = {0.5, NAN, 2.0, 0.5, -1.0, 2.0};
+  EXPECT_EQ(strongest_channels(weights, 10), (std::vector<int64_t>{2, 5, 0, 3, 4, 1}));
+  EXPECT_EQ(strongest_channels(weights, 3), (std::vector<int64_t>{2, 5, 0}));
+}
+
+TEST(SubSaliency, MapsAreLobesOfTheScoresAndMasksFillTheUnitRange) {
+  const Tensor layer = testing::random_tensor({1, 8, 5, 6}, 11);
+  const std::vector<double> weights = {1, 2, -1, 0.5, 0.1, 3, 1, 1};
+  const std::vector<int64_t> channels = {5, 1, 0, 6};
+  const SubSaliency parts = sub_saliency(layer, weights, channels, 3, SignRule::kUMax, 10, 12);
+  EXPECT_EQ(parts.count(), 3);
+  EXPECT_EQ(parts.components.shape(), Shape({3, 5, 6}));
+  EXPECT_EQ(parts.masks.shape(), Shape({3, 10, 12}));
+  EXPECT_EQ(parts.remark, "");
+  for (int64_t i = 0; i < 3; ++i) {
+    const float* mask = parts.masks.floats() + i * 120;
+    EXPECT_EQ(*std::min_element(mask, mask + 120), 0.0f);
+    EXPECT_EQ(*std::max_element(mask, mask + 120), 1.0f);
+  }
+  // Scores of all components and their loadings give back the centred columns.
+  const SubSaliency all = sub_saliency(layer, weights, channels, 4, SignRule::kUMax, 10, 12);
+  for (size_t j = 0; j < 4; ++j) {
+    const float* a = layer.floats() + channels[j] * 30;
+    const double weight = weights[static_cast<size_t>(channels[j])];
+    double mean = 0;
+    for (int p = 0; p < 30; ++p) mean += weight * a[p] / 30;
+    for (size_t p = 0; p < 30; ++p) {
+      double sum = 0;
+      for (size_t i = 0; i < 4; ++i) {
+        sum += all.parts.scores[i * 30 + p] * all.parts.loadings[i * 4 + j];
+      }
+      EXPECT_NEAR(sum, weight * a[p] - mean, 1e-6);
+    }
+  }
+}
+
+TEST(SubSaliency, RefusesChannelsAndWeightsThatDoNotFit) {
+  const Tensor layer(Shape{1, 2, 3, 3});
+  const std::vector<double> weights = {1, 1};
+  const auto parts = [&](std::vector<double> w, std::vector<int64_t> channels) {
+    return sub_saliency(layer, w, channels, 1, SignRule::kUMax, 6, 6);
+  };
+  EXPECT_ERROR(parts({1, 1}, {2}), kUsage, "no channel 2");
+  EXPECT_ERROR(parts({1}, {0}), kUsage, "do not fit");
+  EXPECT_EQ(parts({1, 1}, {0, 1}).count(), 0);
+}
+
+TEST(DecomCam, WeightsAreMinMaxOfTheGainOverTheBlurredPicture) {
+  Trial trial("relu2");
+  const RawMap map = trial.explain("decomcam", {{"q", "4"}})[0];
+  const std::vector<double>& masked = map.series.at("masked_scores");
+  const std::vector<double>& weights = map.series.at("component_weights");
+  ASSERT_EQ(masked.size(), 4u);
+  const auto [low, high] = std::minmax_element(masked.begin(), masked.end());
+  for (size_t i = 0; i < 4; ++i)
+    EXPECT_NEAR(weights[i], (masked[i] - *low) / (*high - *low), 1e-12);
+  EXPECT_EQ(map.series.at("blurred_score").size(), 1u);
+  EXPECT_EQ(map.artefacts.at("components").shape(), Shape({4, 9, 11}));
+  EXPECT_EQ(map.artefacts.at("component_maps").shape(), Shape({4, 9, 11}));
+  EXPECT_EQ(trial.passes().forwards, 2 * 4 + 1);  // two targets
+}
+
+TEST(DecomCam, OfficialVariantDividesByTheLargestScoreAndCutsTheRest) {
+  const RawMap map = Trial("relu2").explain("decomcam@official")[1];
+  const std::vector<double>& masked = map.series.at("masked_scores");
+  const std::vector<double>& weights = map.series.at("component_weights");
+  const double high = *std::max_element(masked.begin(), masked.end());
+  ASSERT_GT(high, 0.001);
+  for (size_t i = 0; i < masked.size(); ++i) {
+    EXPECT_NEAR(weights[i], masked[i] < 0.001 ? 0.0 : masked[i] / high, 1e-12);
+  }
+  EXPECT_EQ(map.series.count("blurred_score"), 0u);
+}
+
+TEST(DecomCam, NothingOverTheThresholdIsSaid) {
+  const RawMap map = Trial("relu2").explain("decomcam@official", {{"threshold", "1e6"}})[0];
+  EXPECT_EQ(peak(map.raw.to_doubles()), 0.0);
+  EXPECT_NE(map.remark.find("threshold"), std::string::npos);
+}
+
+TEST(DecomCam, MoreComponentsThanTheRankAreNotInvented) {
+  const RawMap map = Trial("relu2").explain("decomcam", {{"q", "50"}})[0];
+  EXPECT_LE(map.artefacts.at("components").shape()[0], 20);  // channels of the layer
+  EXPECT_NE(map.remark.find("of 50 components exist"), std::string::npos) << map.remark;
+}
+
+TEST(DecomCam, RefusesSettingsThatMakeNoSense) {
+  EXPECT_ERROR(Trial("relu2").explain("decomcam", {{"q", "0"}}), kUsage, "q");
+  EXPECT_ERROR(Trial("relu2").explain("decomcam", {{"sign", "up"}}), kUsage, "u_max");
+  // The threshold belongs to weight_norm=max; elsewhere it would be ignored.
+  EXPECT_ERROR(Trial("relu2").explain("decomcam", {{"threshold", "0.5"}}), kUsage, "threshold");
+}
+
+TEST(DecomCam1, GainsAreGatedByTheirSoftmax) {
+  Trial trial("relu2");
+  const RawMap map = trial.explain("decomcam1", {{"q", "3"}})[0];
+  const std::vector<double>& gains = map.series.at("component_scores");
+  const std::vector<double>& weights = map.series.at("component_weights");
+  double sum = 0;
+  for (double w : gains) sum += std::exp(w);
+  for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(weights[i], gains[i] * std::exp(gains[i]) / sum, 1e-9);
+  EXPECT_EQ(trial.passes().forwards, 2 * 3 + 1 + 1);
+  EXPECT_EQ(trial.passes().backwards, 1);
+}
+
+TEST(DecomCam1, VariantsDifferByTheTruncationOnly) {
+  const auto scores = [](const std::string& method) {
+    return Trial("relu2").explain(method)[0].series.at("component_scores");
+  };
+  EXPECT_NE(scores("decomcam1"), scores("decomcam1@official"));
+  const RawMap asked = Trial("relu2").explain("decomcam1", {{"truncate_to_bytes", "true"}})[0];
+  EXPECT_EQ(asked.series.at("component_scores"), scores("decomcam1@official"));
+  EXPECT_NE(Trial("relu2")
+                .explain("decomcam1", {{"channel_weights", "gradcam++"}})[0]
+                .artefacts.at("weights")
+                .to_doubles(),
+            asked.artefacts.at("weights").to_doubles());
+}
 
 TEST(Projection, OfAConstantLayerIsZeroWithARemark) {
   Tensor layer(Shape{1, 3, 4, 5});

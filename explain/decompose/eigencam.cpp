@@ -1,4 +1,4 @@
-#include "explain/decompose/projection.h"
+#include "explain/decompose/projection_common.h"
 
 /// EigenCAM. Muhammad and Yeasin: "Eigen-CAM: Class Activation Map using Principal Components",
 /// IJCNN 2020, section III.
@@ -11,6 +11,8 @@
 /// has both signs, and the sign rule decides which lobe is seen.
 namespace camlucida {
 namespace {
+
+using namespace decompose;
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const PrincipalOptions options{

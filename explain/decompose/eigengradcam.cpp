@@ -1,4 +1,4 @@
-#include "explain/decompose/projection.h"
+#include "explain/decompose/projection_common.h"
 
 /// EigenGradCAM, a method of pytorch-grad-cam (Gildenblat and contributors, 2021) without a paper:
 /// EigenCAM of what the layer contributes to the score.
@@ -8,6 +8,8 @@
 ///     M = X v_1          [h, w]
 namespace camlucida {
 namespace {
+
+using namespace decompose;
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const PrincipalOptions options{.centre = settings.flag("centre", true),

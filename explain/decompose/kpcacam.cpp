@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "engine/error.h"
-#include "explain/decompose/projection.h"
+#include "explain/decompose/projection_common.h"
 #include "explain/linalg/symmetric_eigen.h"
 
 /// KPCA-CAM. Karmani, Sivakaran, Prasad, Ali, Yang, Tang: "KPCA-CAM: Visual Explainability of Deep
@@ -19,6 +19,8 @@
 /// definite; only its largest eigenvalue is used.
 namespace camlucida {
 namespace {
+
+using namespace decompose;
 
 struct Kernel {
   std::string name;

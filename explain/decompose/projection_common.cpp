@@ -2,9 +2,9 @@
 #include <cmath>
 
 #include "engine/error.h"
-#include "explain/decompose/projection.h"
+#include "explain/decompose/projection_common.h"
 
-namespace camlucida {
+namespace camlucida::decompose {
 
 RawMap project(const Tensor& layer, const PrincipalOptions& options) {
   const PrincipalComponents found = principal_components(channel_matrix(layer), options);
@@ -48,4 +48,4 @@ std::string nonfinite_remark(int64_t count) {
   return count == 0 ? "" : std::to_string(count) + " values that are no finite numbers count as 0.";
 }
 
-}  // namespace camlucida
+}  // namespace camlucida::decompose

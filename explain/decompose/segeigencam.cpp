@@ -1,4 +1,4 @@
-#include "explain/decompose/projection.h"
+#include "explain/decompose/projection_common.h"
 
 /// SegEigenCAM, a method of pytorch-grad-cam for segmentation networks: EigenCAM of the layer
 /// weighted by how much the score depends on it, whatever the direction.
@@ -8,6 +8,8 @@
 ///     M = X v_1          [h, w], turned round if its extremum is negative
 namespace camlucida {
 namespace {
+
+using namespace decompose;
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const PrincipalOptions options{.centre = settings.flag("centre", true),

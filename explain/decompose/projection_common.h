@@ -6,7 +6,7 @@
 #include "explain/linalg/principal_components.h"
 
 /// What the methods that show the first principal component of a layer share.
-namespace camlucida {
+namespace camlucida::decompose {
 
 /// The score of the first principal component of `layer` [1, C, h, w] as a raw map [h, w], with its
 /// loading ("loading" [C]) and the share of the variance it explains. A layer without components
@@ -28,4 +28,4 @@ SignRule sign_setting(Settings& settings);
 /// "3 values that are no finite numbers count as 0", or nothing for none.
 std::string nonfinite_remark(int64_t count);
 
-}  // namespace camlucida
+}  // namespace camlucida::decompose
