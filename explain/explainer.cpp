@@ -52,10 +52,7 @@ Tensor Evidence::gradient(const std::string& value, size_t t) {
       std::memcpy(static_cast<std::byte*>(seeds.raw()) + i * seed.bytes(), seed.raw(),
                   seed.bytes());
     }
-    const auto start = std::chrono::steady_clock::now();
-    session_.backward(seeds);
-    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-    backward_ms_ = took.count();
+    run_backward(seeds);
     ran_backward_ = true;
   }
   auto it = gradients_.find(value);
@@ -66,6 +63,20 @@ Tensor Evidence::gradient(const std::string& value, size_t t) {
   const auto* data =
       static_cast<const std::byte*>(all.raw()) + t * static_cast<size_t>(desc.bytes());
   return Tensor(desc, data, std::make_shared<Tensor>(all));
+}
+
+Tensor Evidence::propagate(const std::string& value, const Tensor& starts) {
+  run_backward(starts);
+  ran_backward_ = false;
+  ++passes_.backwards;
+  return session_.gradient(value);
+}
+
+void Evidence::run_backward(const Tensor& seeds) {
+  const auto start = std::chrono::steady_clock::now();
+  session_.backward(seeds);
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+  backward_ms_ += took.count();
 }
 
 namespace {

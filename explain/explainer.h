@@ -67,6 +67,10 @@ class Evidence {
   const Tensor& activation(const std::string& value);  ///< [1, C, h, w]
   /// d score / d value for target `t`: [1, C, h, w].
   Tensor gradient(const std::string& value, size_t t);
+  /// The same backward pass from other starts than the scores' derivatives, for rules that do not
+  /// carry derivatives: `starts` [targets, classes, ...]. Returns [targets, C, h, w]; counts as one
+  /// backward.
+  Tensor propagate(const std::string& value, const Tensor& starts);
 
   /// Writes row i, a variant of the picture or of the activation ([C, H, W] floats).
   using FillRow = std::function<void(int64_t row, float* values)>;
@@ -96,6 +100,8 @@ class Evidence {
   double backward_ms() const { return backward_ms_; }  ///< time spent in shared backward passes
 
  private:
+  void run_backward(const Tensor& seeds);
+
   SessionPool& pool_;
   Session& session_;
   const Tensor& input_;
@@ -104,7 +110,7 @@ class Evidence {
   Tensor scores_;
   std::map<std::string, Tensor> activations_;
   std::map<std::string, Tensor> gradients_;  // [T, C, h, w]
-  bool ran_backward_ = false;
+  bool ran_backward_ = false;                // from the scores' derivatives
   Passes passes_;
   double backward_ms_ = 0;
   ProgressFunction progress_;
