@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <numbers>
+#include <utility>
 
 /// Random numbers that are a function of (seed, stream, counter): the same on every machine, in any
 /// order of drawing and for any number of threads.
@@ -30,11 +31,14 @@ class Random {
   int64_t below(int64_t count) {
     return static_cast<int64_t>(uniform() * static_cast<double>(count));
   }
-  /// Standard normal (Box and Muller 1958, one of the pair).
-  double normal() {
+  /// Two independent standard normals (Box and Muller 1958).
+  std::pair<double, double> normal_pair() {
     const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform()));
-    return radius * std::cos(2.0 * std::numbers::pi * uniform());
+    const double angle = 2.0 * std::numbers::pi * uniform();
+    return {radius * std::cos(angle), radius * std::sin(angle)};
   }
+  /// Standard normal: the first of a pair.
+  double normal() { return normal_pair().first; }
 
  private:
   static constexpr uint64_t kStep = 0x9e3779b97f4a7c15u;  // 2^64 / golden ratio, odd
