@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "explain/explainer.h"
 #include "explain/linear_head.h"
+#include "explain/perturb/masking_common.h"
 
 /// Ablation-CAM. Desai, Ramaswamy: "Ablation-CAM: Visual Explanations for Deep Convolutional
 /// Network via Gradient-free Localization", WACV 2020, equations 4 and 5.
@@ -14,6 +14,8 @@
 /// scores by W_ck mean_p A_k(p) exactly.
 namespace camlucida {
 namespace {
+
+using perturb::weighted_map;
 
 /// Whether the scores follow from the means of the channels.
 const LinearHead* exact_head(const std::variant<LinearHead, std::string>& head) {
@@ -104,8 +106,7 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
       for (int64_t k = 0; k < channels; ++k) drops.push_back(score - target.score(without, k));
     }
     for (double& drop : drops) drop /= score;
-    RawMap map{.raw = weighted_sum(activation, drops),
-               .artefacts = {{"weights", Tensor::from<double>(Shape{channels}, drops)}}};
+    RawMap map = weighted_map(activation, drops);
     if (score < 0) {
       map.remark =
           "The score is negative, and the division by it turns the signs of the weights: "

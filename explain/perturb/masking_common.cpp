@@ -11,7 +11,7 @@ Backdrop read_mask_space(Settings& settings, const std::string& fallback) {
 }
 
 MaskedPicture::MaskedPicture(const Tensor& input, const Preprocessing& recipe, Backdrop backdrop)
-    : input_(input), backdrop_(static_cast<size_t>(input.shape()[1]), 0.0f) {
+    : input_(input), colour_(static_cast<size_t>(input.shape()[1]), 0.0f) {
   if (backdrop == Backdrop::kMean) return;
   if (input.shape()[1] != recipe.channels()) {
     throw Error(ErrorKind::kUsage,
@@ -20,8 +20,8 @@ MaskedPicture::MaskedPicture(const Tensor& input, const Preprocessing& recipe, B
                     std::to_string(recipe.channels()),
                 "mask the normalised input instead");
   }
-  for (size_t c = 0; c < backdrop_.size(); ++c) {
-    backdrop_[c] = recipe.normalise(static_cast<int>(c), 0.0f);
+  for (size_t c = 0; c < colour_.size(); ++c) {
+    colour_[c] = recipe.normalise(static_cast<int>(c), 0.0f);
   }
 }
 
@@ -30,8 +30,13 @@ void MaskedPicture::apply(const float* mask, float* row) const {
   for (int64_t c = 0; c < channels(); ++c) {
     const float* from = input_.floats() + c * count;
     float* to = row + c * count;
-    const float behind = backdrop(c);
-    for (int64_t p = 0; p < count; ++p) to[p] = behind + mask[p] * (from[p] - behind);
+    if (behind_.defined()) {
+      const float* behind = behind_.floats() + c * count;
+      for (int64_t p = 0; p < count; ++p) to[p] = behind[p] + mask[p] * (from[p] - behind[p]);
+    } else {
+      const float behind = colour_[static_cast<size_t>(c)];
+      for (int64_t p = 0; p < count; ++p) to[p] = behind + mask[p] * (from[p] - behind);
+    }
   }
 }
 
@@ -57,11 +62,14 @@ double score_of(const Target& target, const Tensor& scores, int64_t row, ScoreKi
   return softmax(scores, row)[static_cast<size_t>(target.class_index())];
 }
 
-std::vector<double> softmax_of(std::span<const double> values) {
-  const double peak = *std::max_element(values.begin(), values.end());
+std::vector<double> softmax_of(const std::vector<std::optional<double>>& values) {
+  double peak = -INFINITY;
+  for (const std::optional<double>& value : values) peak = std::max(peak, value.value_or(peak));
   std::vector<double> shares;
   double sum = 0;
-  for (const double value : values) sum += shares.emplace_back(std::exp(value - peak));
+  for (const std::optional<double>& value : values) {
+    sum += shares.emplace_back(value ? std::exp(*value - peak) : 0.0);
+  }
   for (double& share : shares) share /= sum;
   return shares;
 }
@@ -139,6 +147,62 @@ void ChannelMasks::mask(int64_t channel, float* values) const {
   const Tensor large = resize_bilinear(low, height_, width_, options_.corners);
   std::copy_n(large.floats(), count, values);
   if (!options_.scale_first) scale(values, count, options_.epsilon);
+}
+
+std::vector<std::vector<double>> probe_masks(Evidence& evidence, const MaskedPicture& picture,
+                                             const ChannelMasks& masks,
+                                             const std::vector<int64_t>& runs, ScoreKind kind,
+                                             int64_t samples, const ChangeMask& change) {
+  const auto count = static_cast<int64_t>(runs.size());
+  std::vector<float> mask(static_cast<size_t>(picture.pixels()));
+  const Tensor scores = evidence.probe(count * samples, [&](int64_t row, float* values) {
+    const int64_t channel = runs[static_cast<size_t>(row / samples)];
+    if (channel == kEmptyMask) {
+      std::fill(mask.begin(), mask.end(), 0.0f);
+    } else {
+      masks.mask(channel, mask.data());
+    }
+    if (change) change(channel, row % samples, mask);
+    picture.apply(mask.data(), values);
+  });
+  std::vector<std::vector<double>> means;
+  for (const Target& target : evidence.targets()) {
+    std::vector<double>& results = means.emplace_back();
+    for (int64_t run = 0; run < count; ++run) {
+      double sum = 0;
+      for (int64_t i = 0; i < samples; ++i) {
+        sum += score_of(target, scores, run * samples + i, kind);
+      }
+      results.push_back(sum / static_cast<double>(samples));
+    }
+  }
+  return means;
+}
+
+std::vector<int64_t> all_channels(const ChannelMasks& masks) {
+  std::vector<int64_t> runs = masks.varying();
+  if (!masks.constant().empty()) runs.push_back(kEmptyMask);
+  return runs;
+}
+
+std::vector<std::optional<double>> by_channel(const ChannelMasks& masks,
+                                              const std::vector<int64_t>& runs,
+                                              const std::vector<double>& results) {
+  std::vector<std::optional<double>> values(static_cast<size_t>(masks.channels()));
+  for (size_t run = 0; run < runs.size(); ++run) {
+    if (runs[run] != kEmptyMask) {
+      values[static_cast<size_t>(runs[run])] = results[run];
+      continue;
+    }
+    for (const int64_t k : masks.constant()) values[static_cast<size_t>(k)] = results[run];
+  }
+  return values;
+}
+
+RawMap weighted_map(const Tensor& activation, const std::vector<double>& weights) {
+  const Shape shape{activation.shape()[1]};
+  return {.raw = weighted_sum(activation, weights),
+          .artefacts = {{"weights", Tensor::from<double>(shape, weights)}}};
 }
 
 }  // namespace camlucida::perturb

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,25 +21,26 @@ enum class Backdrop { kMean, kBlack };
 /// colour shows) or "black" (they multiply the picture before mean and deviation).
 Backdrop read_mask_space(Settings& settings, const std::string& fallback);
 
-/// A picture under masks.
+/// A picture under masks: 1 shows the picture, 0 what stands behind it.
 class MaskedPicture {
  public:
   /// `input` [1, C, H, W] outlives this. Throws Error(kUsage) if `recipe` has no black for it.
   MaskedPicture(const Tensor& input, const Preprocessing& recipe, Backdrop backdrop);
+  /// Another picture of the same shape behind it.
+  MaskedPicture(const Tensor& input, Tensor behind) : input_(input), behind_(std::move(behind)) {}
 
   int height() const { return static_cast<int>(input_.shape()[2]); }
   int width() const { return static_cast<int>(input_.shape()[3]); }
   int64_t pixels() const { return input_.shape()[2] * input_.shape()[3]; }
   int64_t channels() const { return input_.shape()[1]; }
-  /// Value of channel `c` where a mask is 0.
-  float backdrop(int64_t c) const { return backdrop_[static_cast<size_t>(c)]; }
 
-  /// row = backdrop + mask * (picture - backdrop); `mask` [H, W], any values; `row` [C, H, W].
+  /// row = behind + mask * (picture - behind); `mask` [H, W], any values; `row` [C, H, W].
   void apply(const float* mask, float* row) const;
 
  private:
   const Tensor& input_;
-  std::vector<float> backdrop_;
+  std::vector<float> colour_;  ///< behind the picture, by channel, unless behind_ is defined
+  Tensor behind_;
 };
 
 /// Which number a method looks at: the score of the target as it was asked for (the logit of a
@@ -52,8 +55,8 @@ ScoreKind read_score(Settings& settings, const std::vector<Target>& targets,
 /// That number of row `row` of `scores`.
 double score_of(const Target& target, const Tensor& scores, int64_t row, ScoreKind kind);
 
-/// Softmax of the values, in double.
-std::vector<double> softmax_of(std::span<const double> values);
+/// Softmax in double over the values there are; 0 for the others.
+std::vector<double> softmax_of(const std::vector<std::optional<double>>& values);
 
 /// Smallest and largest of `count` >= 1 values; NaN are passed over unless all are.
 struct Range {
@@ -98,5 +101,27 @@ class ChannelMasks {
   std::vector<int64_t> varying_;
   std::vector<float> peaks_;
 };
+
+/// In place of a channel in a list of runs: the mask that is 0 everywhere.
+constexpr int64_t kEmptyMask = -1;
+
+/// Shows the network the picture under the mask of every run, `samples` times each, and returns the
+/// mean score by [target][run]. `change`, if given, alters the mask of a sample.
+using ChangeMask = std::function<void(int64_t channel, int64_t sample, std::span<float> mask)>;
+std::vector<std::vector<double>> probe_masks(Evidence& evidence, const MaskedPicture& picture,
+                                             const ChannelMasks& masks,
+                                             const std::vector<int64_t>& runs, ScoreKind kind,
+                                             int64_t samples = 1, const ChangeMask& change = {});
+
+/// All channels, constant ones represented by one run of the empty mask.
+std::vector<int64_t> all_channels(const ChannelMasks& masks);
+/// The results of `runs` by channel: constant channels have that of the empty mask; nothing for
+/// channels that were not run.
+std::vector<std::optional<double>> by_channel(const ChannelMasks& masks,
+                                              const std::vector<int64_t>& runs,
+                                              const std::vector<double>& results);
+
+/// The map of sum_k weights[k] A_k with the weights as an artefact.
+RawMap weighted_map(const Tensor& activation, const std::vector<double>& weights);
 
 }  // namespace camlucida::perturb

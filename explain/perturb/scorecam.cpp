@@ -76,33 +76,6 @@ std::vector<int64_t> strongest(const ChannelMasks& masks, int64_t count) {
   return order;
 }
 
-/// One forward pass per entry: a channel, or kEmpty for the picture masked altogether.
-constexpr int64_t kEmpty = -1;
-
-/// f_k by channel and what it is compared with; NaN = not evaluated.
-struct MaskedScores {
-  std::vector<double> channel;
-  double empty = NAN;
-};
-
-/// Weights of the evaluated channels, 0 for the others.
-std::vector<double> weights_of(const MaskedScores& scores, double input_score, const Form& form) {
-  const double baseline = form.baseline == Baseline::kMasked  ? scores.empty
-                          : form.baseline == Baseline::kInput ? input_score
-                                                              : 0.0;
-  std::vector<double> gains;
-  for (const double score : scores.channel) {
-    if (!std::isnan(score)) gains.push_back(score - baseline);
-  }
-  if (form.channel_softmax && !gains.empty()) gains = softmax_of(gains);
-  std::vector<double> weights;
-  size_t next = 0;
-  for (const double score : scores.channel) {
-    weights.push_back(std::isnan(score) ? 0.0 : gains[next++]);
-  }
-  return weights;
-}
-
 /// What the channels that were left out can have changed, where that is bounded: probabilities lie
 /// in [0, 1], logits anywhere.
 void record_loss(const Form& form, const ChannelMasks& masks, const std::vector<int64_t>& kept,
@@ -116,7 +89,8 @@ void record_loss(const Form& form, const ChannelMasks& masks, const std::vector<
   }
   if (form.channel_softmax) {
     // Every kept channel has a share of at least e^0 where an omitted one has at most e^1.
-    const auto known = static_cast<double>(masks.channels()) - lost;
+    const size_t constant = form.skip_constant ? 0 : masks.constant().size();
+    const auto known = static_cast<double>(kept.size() + constant);
     settings.record("lost_weight_bound", lost * std::numbers::e / (lost * std::numbers::e + known));
     return;
   }
@@ -141,40 +115,31 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   std::vector<int64_t> runs = strongest(masks, form.channels);
   record_loss(form, masks, runs, activation, settings);
   settings.record("constant_channels", static_cast<double>(masks.constant().size()));
-  const bool constants = !form.skip_constant && !masks.constant().empty();
-  if (constants || form.baseline == Baseline::kMasked) runs.push_back(kEmpty);
+  const bool with_constant = !form.skip_constant && !masks.constant().empty();
+  const bool with_baseline = form.baseline == Baseline::kMasked;
+  if (with_constant || with_baseline) runs.push_back(kEmptyMask);
 
-  std::vector<float> mask(static_cast<size_t>(picture.pixels()));
-  const Tensor scores =
-      evidence.probe(static_cast<int64_t>(runs.size()), [&](int64_t row, float* values) {
-        const int64_t channel = runs[static_cast<size_t>(row)];
-        if (channel == kEmpty) {
-          std::fill(mask.begin(), mask.end(), 0.0f);
-        } else {
-          masks.mask(channel, mask.data());
-        }
-        picture.apply(mask.data(), values);
-      });
-
+  const auto results = probe_masks(evidence, picture, masks, runs, form.score);
   std::vector<RawMap> maps;
   for (size_t t = 0; t < targets.size(); ++t) {
-    MaskedScores masked{std::vector<double>(static_cast<size_t>(masks.channels()), NAN)};
-    for (size_t row = 0; row < runs.size(); ++row) {
-      const double score = score_of(targets[t], scores, static_cast<int64_t>(row), form.score);
-      if (runs[row] == kEmpty) {
-        masked.empty = score;
-      } else {
-        masked.channel[static_cast<size_t>(runs[row])] = score;
-      }
+    std::vector<std::optional<double>> gains = by_channel(masks, runs, results[t]);
+    if (form.skip_constant) {
+      for (const int64_t k : masks.constant()) gains[static_cast<size_t>(k)].reset();
     }
-    if (constants) {
-      for (const int64_t k : masks.constant())
-        masked.channel[static_cast<size_t>(k)] = masked.empty;
+    const double baseline = with_baseline ? results[t].back()
+                            : form.baseline == Baseline::kInput
+                                ? score_of(targets[t], evidence.scores(), 0, form.score)
+                                : 0.0;
+    for (std::optional<double>& gain : gains) {
+      if (gain) *gain -= baseline;
     }
-    const double input_score = score_of(targets[t], evidence.scores(), 0, form.score);
-    const std::vector<double> weights = weights_of(masked, input_score, form);
-    RawMap map{.raw = weighted_sum(activation, weights),
-               .artefacts = {{"weights", Tensor::from<double>(Shape{masks.channels()}, weights)}}};
+    std::vector<double> weights;
+    if (form.channel_softmax) {
+      weights = softmax_of(gains);
+    } else {
+      for (const std::optional<double>& gain : gains) weights.push_back(gain.value_or(0.0));
+    }
+    RawMap map = weighted_map(activation, weights);
     if (form.sum_enlarged) {
       map.map = finish_map(map.raw, picture.height(), picture.width(), Tail::kResizedRectified);
     }

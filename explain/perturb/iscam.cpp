@@ -1,0 +1,57 @@
+#include "explain/perturb/masking_common.h"
+
+/// IS-CAM. Naidu, Ghosh, Maurya, Nayak, Kundu: "IS-CAM: Integrated Score-CAM for axiomatic-based
+/// explanations", 2020, arXiv 2010.03023, in the form of torch-cam.
+///
+///     H_k  = U(mm(A_k))                               A [C, h, w], H_k [H, W]
+///     w_k  = softmax_k(mean_j s(c_j x * H_k) - s(x))  c_j = (1 + 2 + ... + j) / n, j = 1 .. n
+///     M(p) = [ sum_k w_k A_k(p) ]+                    M [h, w]
+///
+/// The factors c_j add up as they do in that program: the last of n = 10 is 5.5, the masked picture
+/// at more than its own contrast.
+namespace camlucida {
+namespace {
+
+using namespace perturb;
+
+std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
+  const int64_t samples = settings.integer("samples", 10, 1, 100000);
+  const ScoreKind kind = read_score(settings, evidence.targets(), "logit");
+  const Backdrop backdrop = read_mask_space(settings, "normalised");
+
+  const Tensor& activation = evidence.activation(evidence.subject().layer);
+  const MaskedPicture picture(evidence.input(), evidence.subject().preprocessing, backdrop);
+  const ChannelMasks masks(activation, picture.height(), picture.width(),
+                           {.scale_first = true, .epsilon = 1e-8});
+  const std::vector<int64_t> runs = all_channels(masks);
+  const auto results = probe_masks(
+      evidence, picture, masks, runs, kind, samples,
+      [&](int64_t, int64_t sample, std::span<float> mask) {
+        const auto j = static_cast<double>(sample + 1);
+        const auto factor = static_cast<float>(j * (j + 1) / 2 / static_cast<double>(samples));
+        for (float& value : mask) value *= factor;
+      });
+  std::vector<RawMap> maps;
+  for (const std::vector<double>& scores : results) {
+    // The score of the whole picture shifts every exponent alike.
+    maps.push_back(weighted_map(activation, softmax_of(by_channel(masks, runs, scores))));
+  }
+  return maps;
+}
+
+}  // namespace
+
+void register_iscam(ExplainerRegistry& registry) {
+  registry.add(
+      {.name = "iscam",
+       .aliases = {},
+       .title = "IS-CAM",
+       .formula = "sum_k softmax_k(mean_j score(c_j x * H_k)) A_k",
+       .source = "Naidu et al. 2020, as in torch-cam",
+       .forwards = "1 + samples C",
+       .variants = {{"torch-cam", ""}},
+       .needs = [](const Subject& subject, Settings&) { return activation_needs(subject); },
+       .explain = explain});
+}
+
+}  // namespace camlucida

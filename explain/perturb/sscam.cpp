@@ -1,0 +1,67 @@
+#include "explain/perturb/masking_common.h"
+#include "explain/random.h"
+
+/// SS-CAM. Wang, Naidu, Michael, Kundu: "SS-CAM: Smoothed Score-CAM for Sharper Visual Feature
+/// Localization", 2020, arXiv 2006.14255, in the form of torch-cam (noise on the masks).
+///
+///     H_k  = U(mm(A_k))                                     A [C, h, w], H_k [H, W]
+///     w_k  = softmax_k(mean_j s(x * (H_k + n_kj)) - s(x))   n_kj [H, W] ~ N(0, std^2), j < samples
+///     M(p) = [ sum_k w_k A_k(p) ]+                          M [h, w]
+///
+/// The noise of sample j of channel k is a random stream of its own, so that it depends on the seed
+/// alone. Channels without variation share the samples of one of them, which has the stream C.
+namespace camlucida {
+namespace {
+
+using namespace perturb;
+
+void add_noise(Random random, double deviation, std::span<float> mask) {
+  for (size_t p = 0; p < mask.size(); p += 2) {
+    const auto [first, second] = random.normal_pair();
+    mask[p] += static_cast<float>(deviation * first);
+    if (p + 1 < mask.size()) mask[p + 1] += static_cast<float>(deviation * second);
+  }
+}
+
+std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
+  const int64_t samples = settings.integer("samples", 35, 1, 100000);
+  const double deviation = settings.number("std", 2.0, 0.0, 1e6);
+  const uint64_t seed = settings.seed();
+  const ScoreKind kind = read_score(settings, evidence.targets(), "logit");
+  const Backdrop backdrop = read_mask_space(settings, "normalised");
+
+  const Tensor& activation = evidence.activation(evidence.subject().layer);
+  const MaskedPicture picture(evidence.input(), evidence.subject().preprocessing, backdrop);
+  const ChannelMasks masks(activation, picture.height(), picture.width(),
+                           {.scale_first = true, .epsilon = 1e-8});
+  const std::vector<int64_t> runs = all_channels(masks);
+  const auto results = probe_masks(
+      evidence, picture, masks, runs, kind, samples,
+      [&](int64_t channel, int64_t sample, std::span<float> mask) {
+        const int64_t stream = (channel == kEmptyMask ? masks.channels() : channel) * samples;
+        add_noise(Random(seed, static_cast<uint64_t>(stream + sample)), deviation, mask);
+      });
+  std::vector<RawMap> maps;
+  for (const std::vector<double>& scores : results) {
+    // The score of the whole picture shifts every exponent alike.
+    maps.push_back(weighted_map(activation, softmax_of(by_channel(masks, runs, scores))));
+  }
+  return maps;
+}
+
+}  // namespace
+
+void register_sscam(ExplainerRegistry& registry) {
+  registry.add(
+      {.name = "sscam",
+       .aliases = {},
+       .title = "SS-CAM",
+       .formula = "sum_k softmax_k(mean_j score(x * (H_k + noise_j))) A_k",
+       .source = "Wang et al. 2020 (SS-CAM), as in torch-cam",
+       .forwards = "1 + samples C",
+       .variants = {{"torch-cam", ""}},
+       .needs = [](const Subject& subject, Settings&) { return activation_needs(subject); },
+       .explain = explain});
+}
+
+}  // namespace camlucida
