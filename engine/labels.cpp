@@ -55,11 +55,15 @@ bool has_words(std::string_view label, std::string_view wanted) {
 
 Labels Labels::load(const std::filesystem::path& path) {
   const std::vector<uint8_t> bytes = read_file(path, kMaxFileBytes, "label file");
-  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
+               "label file '" + path.string() + "'");
+}
+
+Labels Labels::parse(std::string_view text, const std::string& origin) {
   constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   if (text.find('\0') != std::string_view::npos) {
-    throw Error(ErrorKind::kInput, "label file '" + path.string() + "' is not a text file",
+    throw Error(ErrorKind::kInput, origin + " is not a text file",
                 "give a text file with one class per line");
   }
 
@@ -76,10 +80,19 @@ Labels Labels::load(const std::filesystem::path& path) {
   }
   if (!identified) labels.identifiers_.clear();
   if (labels.empty()) {
-    throw Error(ErrorKind::kInput, "label file '" + path.string() + "' is empty",
+    throw Error(ErrorKind::kInput, origin + " is empty",
                 "give a text file with one class per line");
   }
   return labels;
+}
+
+std::string Labels::to_text() const {
+  std::string text;
+  for (size_t i = 0; i < names_.size(); ++i) {
+    if (!identifiers_.empty()) text += identifiers_[i] + '\t';
+    text += names_[i] + '\n';
+  }
+  return text;
 }
 
 std::string Labels::name(int index) const {

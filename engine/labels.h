@@ -16,6 +16,10 @@ class Labels {
   /// Reads a text file with one class per line, line number = output index. A line may start with
   /// an identifier and a tab ("n01440764<tab>tench"). Throws Error(kInput).
   static Labels load(const std::filesystem::path& path);
+  /// The same from the text of such a file; `origin` is for messages.
+  static Labels parse(std::string_view text, const std::string& origin = "labels");
+  /// Text that parses to the same labels; empty if there are none.
+  std::string to_text() const;
 
   bool empty() const { return names_.empty(); }
   int size() const { return static_cast<int>(names_.size()); }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/import/onnx.h"
+#include "engine/native/model_file.h"
 #include "engine/passes/passes.h"
 #include "explain/model_state.h"
 
@@ -80,16 +81,21 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
   state->path = path;
   state->options = options;
   state->name = path.stem().string();
+  std::optional<NativeModel> native;
+  if (path.extension() == ".clm") native = read_native(path);
   std::filesystem::path manifest_path = options.manifest;
   if (manifest_path.empty()) {
     const std::filesystem::path beside = path.parent_path() / "manifest.json";
-    if (std::filesystem::exists(beside)) manifest_path = beside;
+    if (!native && std::filesystem::exists(beside)) manifest_path = beside;
   }
   if (!manifest_path.empty()) {
     state->manifest = Manifest::load(manifest_path);
-    if (!state->manifest->name.empty()) state->name = state->manifest->name;
+  } else if (native) {
+    state->manifest = native->manifest;
+    manifest_path = path;
   }
-  state->graph = with_taps(import_onnx(path), state->manifest);
+  if (state->manifest && !state->manifest->name.empty()) state->name = state->manifest->name;
+  state->graph = with_taps(native ? native->graph : import_onnx(path), state->manifest);
   const Graph& graph = state->graph;
   if (graph.outputs().empty()) throw Error(ErrorKind::kModel, "the model has no outputs");
 
@@ -125,6 +131,8 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
     state->labels = Labels::load(options.labels);
   } else if (state->manifest && state->manifest->labels) {
     state->labels = Labels::load(*state->manifest->labels);
+  } else if (native) {
+    state->labels = native->labels;
   }
   state->pool.emplace(state->graph, state->input,
                       SessionPool::Options{.device = options.device,

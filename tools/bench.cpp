@@ -219,10 +219,11 @@ MethodTimes time_method(const Model& model, const Flags& flags) {
   return times;
 }
 
-void print_as_json(const Flags& flags, const Workload& work, const Times& times,
+void print_as_json(const Flags& flags, double load_ms, const Workload& work, const Times& times,
                    const std::vector<StepTime>& steps, const MethodTimes* method) {
   Json json;
   json["model"] = flags.model.model;
+  json["load_ms"] = load_ms;
   json["median_ms"] = times.median();
   json["min_ms"] = times.ms.front();
   json["p90_ms"] = times.quantile(0.9);
@@ -258,7 +259,9 @@ void print_line(const char* name, const Times& times) {
 int run(const Flags& flags) {
   OutputFlags silent = flags.output;
   silent.quiet = true;  // the recipe does not matter here
+  const auto start = std::chrono::steady_clock::now();
   const Model model = load_model(flags.model, silent);
+  const std::chrono::duration<double, std::milli> load = std::chrono::steady_clock::now() - start;
   Workload work = make_workload(model, flags, plain_needs(model));
   const Times times = measure(flags, [&] { work.forward(); });
   std::vector<StepTime> steps;
@@ -267,7 +270,7 @@ int run(const Flags& flags) {
   if (!flags.method.empty()) method = std::make_unique<MethodTimes>(time_method(model, flags));
 
   if (flags.output.json) {
-    print_as_json(flags, work, times, steps, method.get());
+    print_as_json(flags, load.count(), work, times, steps, method.get());
     return 0;
   }
   if (flags.output.quiet) return 0;
@@ -275,6 +278,7 @@ int run(const Flags& flags) {
   fmt::print("{}, input {}, {} thread(s), {}\n", flags.model.model,
              plan.desc(model.input_name()).shape.to_string(),
              effective_threads(flags.model.threads), build_info().simd);
+  fmt::print("{:<16}{:.1f} ms\n", "load", load.count());
   print_line("forward", times);
   fmt::print("{:<16}{} multiply-adds, {:.1f} GFLOP/s\n", "", with_thousands(plan.multiply_adds()),
              gflops(plan.multiply_adds(), times.median()));

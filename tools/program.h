@@ -37,6 +37,7 @@ void add_predict(Program& program);
 void add_explain(Program& program);
 void add_check(Program& program);
 void add_bench(Program& program);
+void add_convert(Program& program);
 void add_methods(Program& program);
 void add_operators(Program& program);
 void add_version(Program& program);
