@@ -138,7 +138,8 @@ TEST_P(NothingToShow, BlackPictureWithoutBias) {
 INSTANTIATE_TEST_SUITE_P(Methods, NothingToShow,
                          ::testing::Values("eigencam", "eigencam@pytorch-grad-cam", "eigengradcam",
                                            "segeigencam", "kpcacam", "decomcam",
-                                           "decomcam@official", "decomcam1"),
+                                           "decomcam@official", "decomcam1", "dff",
+                                           "dff@pytorch-grad-cam"),
                          [](const ::testing::TestParamInfo<std::string>& method) {
                            std::string name = method.param;
                            for (char& c : name) c = std::isalnum(c) ? c : '_';
@@ -263,6 +264,70 @@ TEST(DecomCam1, VariantsDifferByTheTruncationOnly) {
                 .artefacts.at("weights")
                 .to_doubles(),
             asked.artefacts.at("weights").to_doubles());
+}
+
+TEST(Dff, PartsAreNonNegativeAndRebuildTheLayer) {
+  Trial trial("relu2");
+  const RawMap map = trial.explain("dff", {{"components", "20"}, {"iterations", "2000"}})[0];
+  const Tensor& components = map.artefacts.at("components");
+  const Tensor& concepts = map.artefacts.at("concepts");
+  const int64_t count = components.shape()[0];
+  EXPECT_EQ(components.shape(), Shape({count, 9, 11}));
+  EXPECT_EQ(concepts.shape(), Shape({count, 20}));
+  const Tensor& layer = trial.activation();
+  double error = 0;
+  double total = 0;
+  for (int64_t j = 0; j < 20; ++j) {
+    for (int64_t p = 0; p < 99; ++p) {
+      double sum = 0;
+      for (int64_t k = 0; k < count; ++k) {
+        EXPECT_GE(components.floats()[k * 99 + p], 0.0f);
+        sum += components.floats()[k * 99 + p] *
+               concepts.as<double>()[static_cast<size_t>(k * 20 + j)];
+      }
+      const double a = layer.floats()[j * 99 + p];
+      error += (sum - a) * (sum - a);
+      total += a * a;
+    }
+  }
+  EXPECT_NEAR(map.series.at("relative_error")[0], error / total, 1e-6);
+  EXPECT_LT(error / total, 0.02);
+}
+
+TEST(Dff, ScoreOfAConceptIsTheHeadsAnswerToIt) {
+  Trial trial("relu2");
+  const std::vector<RawMap> maps = trial.explain("dff", {{"components", "4"}});
+  EXPECT_EQ(trial.passes().replays, 4);
+  const Tensor head = testing::random_tensor({20, testing::kClasses}, 7);
+  const int64_t classes[] = {1, 3};
+  for (size_t t = 0; t < 2; ++t) {
+    const std::vector<double> concepts = maps[t].artefacts.at("concepts").to_doubles();
+    const std::vector<double>& scores = maps[t].series.at("concept_scores");
+    ASSERT_EQ(scores.size(), 4u);
+    for (size_t k = 0; k < 4; ++k) {
+      double answer = 0;
+      for (size_t j = 0; j < 20; ++j) {
+        answer += concepts[k * 20 + j] *
+                  head.floats()[static_cast<int64_t>(j) * testing::kClasses + classes[t]];
+      }
+      EXPECT_NEAR(scores[k], answer, 1e-4 * (1 + std::abs(answer)));
+    }
+    const auto best = std::max_element(scores.begin(), scores.end()) - scores.begin();
+    EXPECT_EQ(maps[t].series.at("shown_concept")[0], static_cast<double>(best));
+    const float* shown = maps[t].artefacts.at("components").floats() + best * 99;
+    EXPECT_EQ(maps[t].raw.to_doubles(), std::vector<double>(shown, shown + 99));
+  }
+}
+
+TEST(Dff, OffsetIsPartOfTheConcepts) {
+  // conv1 has negative values: without its minima nothing of them would be left.
+  Trial trial("conv1");
+  const RawMap map = trial.explain("dff@pytorch-grad-cam")[0];
+  const std::vector<double> concepts = map.artefacts.at("concepts").to_doubles();
+  EXPECT_LT(*std::min_element(concepts.begin(), concepts.end()), 0.0);
+  const std::vector<double> usual =
+      Trial("conv1").explain("dff")[0].artefacts.at("concepts").to_doubles();
+  EXPECT_GE(*std::min_element(usual.begin(), usual.end()), 0.0);
 }
 
 TEST(Projection, OfAConstantLayerIsZeroWithARemark) {
