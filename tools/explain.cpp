@@ -9,6 +9,7 @@
 #include "tools/common_flags.h"
 #include "tools/explain_request.h"
 #include "tools/inputs.h"
+#include "tools/layer_sweep.h"
 #include "tools/output_files.h"
 #include "tools/program.h"
 #include "tools/progress.h"
@@ -24,6 +25,7 @@ constexpr const char* kExamples = R"(Examples:
   camlucida explain -m resnet50.onnx cat.jpg -c "tabby cat" --method cam,gradcam
   camlucida explain -m resnet50.onnx photos/ --method all-gradient -o maps/ --resume
   camlucida explain -m resnet50.onnx cat.jpg -t layer3           # `inspect --layers` lists them
+  camlucida explain -m resnet50.onnx cat.jpg --layer-sweep       # which layer explains best here
 
 Files in DIR for cat.jpg, Grad-CAM, class 281 (choose with --format):
   cat.gradcam.c281.png      the map over the picture (png)
@@ -44,7 +46,7 @@ struct Flags {
   std::string formats = "png,raw,map,json";
   std::string colormap = "jet";
   double alpha = 0.5;
-  bool strict = false, force = false, resume = false, progress = false;
+  bool strict = false, force = false, resume = false, progress = false, layer_sweep = false;
 };
 
 double milliseconds_since(std::chrono::steady_clock::time_point start) {
@@ -92,6 +94,9 @@ class ExplainRun {
 
   int run() {
     const std::vector<Input> inputs = find_inputs(flags_.inputs);
+    if (flags_.layer_sweep) {
+      return run_layer_sweep(model_, request_, inputs, flags_.output, flags_.progress);
+    }
     prepare_folder(files_.folder);
     if (!flags_.force && !flags_.resume) check_free(inputs);
     Failures failures;
@@ -280,6 +285,9 @@ void add_explain(Program& program) {
       .add_flag("--resume", flags->resume,
                 "Skip inputs whose JSON is complete and of the same model and request")
       ->group(files);
+  command.add_flag("--layer-sweep", flags->layer_sweep,
+                   "Instead of maps: rank all sensible layers by insertion minus deletion of the "
+                   "method's map");
   command.add_flag("--strict", flags->strict, "Exit with 5 if a map is not meaningful");
   command.add_flag("--progress", flags->progress, "Show progress even without a terminal");
   add_output_flags(command, flags->output);

@@ -36,6 +36,10 @@ class ExplainRequest {
   /// The answer with all explanations; each class once, however often it was named.
   Answer run(const Model& model, const LoadedInput& input, ProgressFunction progress) const;
 
+  /// What Model::explain gets, but for the progress.
+  const ExplainOptions& options() const { return options_; }
+  /// Names of the methods, each with its variant where that is not the default.
+  const std::vector<std::string>& methods() const { return methods_; }
   Normalisation normalisation() const { return options_.normalisation; }
   Json to_json() const;
 
