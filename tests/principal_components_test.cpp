@@ -261,5 +261,32 @@ TEST(SymmetricEigen, OfAKnownMatrix) {
   EXPECT_ERROR(decompose_symmetric(matrix, 3, 1), kUsage, "order 3");
 }
 
+TEST(SymmetricEigen, LeadingPairIsThatOfTheWholeDecomposition) {
+  for (const int64_t order : {1, 2, 5, 60, 200}) {
+    const auto size = static_cast<size_t>(order);
+    std::vector<double> matrix(size * size);
+    for (size_t i = 0; i < size; ++i) {
+      for (size_t j = 0; j <= i; ++j) {
+        matrix[i * size + j] = matrix[j * size + i] =
+            std::sin(static_cast<double>(3 * i * j + 7 * (i + j))) - (i == j ? 2.0 : 0.0);
+      }
+    }
+    const SymmetricEigen all = decompose_symmetric(matrix, order, 1);
+    const LeadingEigenpair first = leading_eigenpair(matrix, order);
+    EXPECT_NEAR(first.value, all.values[0], 1e-11 * std::abs(all.values.back())) << order;
+    EXPECT_NEAR(std::abs(dot(first.vector.data(), all.vectors.data(), order)), 1.0, 1e-9) << order;
+    EXPECT_NEAR(dot(first.vector.data(), first.vector.data(), order), 1.0, 1e-12) << order;
+  }
+}
+
+TEST(SymmetricEigen, LeadingPairOfDegenerateMatrices) {
+  EXPECT_EQ(leading_eigenpair(std::vector<double>(9, 0.0), 3).value, 0.0);
+  const std::vector<double> identity = {1, 0, 0, 0, 1, 0, 0, 0, 1};
+  EXPECT_NEAR(leading_eigenpair(identity, 3).value, 1.0, 1e-14);
+  const std::vector<double> negative = {-3, 0, 0, -1};
+  EXPECT_NEAR(leading_eigenpair(negative, 2).value, -1.0, 1e-14);
+  EXPECT_ERROR(leading_eigenpair(identity, 2), kUsage, "order 2");
+}
+
 }  // namespace
 }  // namespace camlucida

@@ -76,7 +76,7 @@ std::pair<std::vector<double>, double> kernel_matrix(const ChannelMatrix& x, con
 RawMap first_component(const Tensor& layer, const Kernel& kernel) {
   const Shape& shape = layer.shape();
   ChannelMatrix x = channel_matrix(layer);
-  if (x.pixels > kMaxEigenOrder) decompose_symmetric({}, x.pixels, 0);  // refuses
+  if (x.pixels > kMaxEigenOrder) leading_eigenpair({}, x.pixels);  // refuses
   RawMap map{.raw = Tensor(Shape{shape[2], shape[3]}),
              .remark = nonfinite_remark(zero_nonfinite(&x))};
   centre_channels(&x);
@@ -85,18 +85,18 @@ RawMap first_component(const Tensor& layer, const Kernel& kernel) {
     throw Error(ErrorKind::kUsage, "the kernel overflows on this layer",
                 "use a smaller gamma or degree, or another kernel");
   }
-  const SymmetricEigen eigen = decompose_symmetric(matrix, x.pixels, 1);
+  const LeadingEigenpair first = leading_eigenpair(matrix, x.pixels);
   constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
-  if (eigen.values[0] <= peak * static_cast<double>(x.pixels) * kEpsilon) {
+  if (first.value <= peak * static_cast<double>(x.pixels) * kEpsilon) {
     map.remark = "All pixels of the layer look alike to the kernel: there is no component.";
     return map;
   }
   double extremum = 0.0;
-  for (double v : eigen.vectors) {
+  for (double v : first.vector) {
     if (std::abs(v) > std::abs(extremum)) extremum = v;
   }
-  const double scale = std::copysign(std::sqrt(eigen.values[0]), extremum);
-  std::transform(eigen.vectors.begin(), eigen.vectors.end(), map.raw.floats(),
+  const double scale = std::copysign(std::sqrt(first.value), extremum);
+  std::transform(first.vector.begin(), first.vector.end(), map.raw.floats(),
                  [&](double v) { return static_cast<float>(scale * v); });
   return map;
 }

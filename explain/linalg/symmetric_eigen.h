@@ -21,7 +21,17 @@ struct SymmetricEigen {
 /// which it always does for finite entries.
 SymmetricEigen decompose_symmetric(std::span<const double> matrix, int64_t order, int64_t count);
 
-/// Order up to which decompose_symmetric works.
+/// The largest eigenvalue (not magnitude) of `matrix` [order, order], which is symmetric and given
+/// in full, and its unit eigenvector: Lanczos' method with full reorthogonalisation from a fixed
+/// start, until the residual is 1e-13 of the largest magnitude among the eigenvalues. A hundred
+/// times faster than decompose_symmetric for thousands of rows. Errors as there.
+struct LeadingEigenpair {
+  double value = 0;
+  std::vector<double> vector;  ///< [order], the sign is the method's
+};
+LeadingEigenpair leading_eigenpair(std::span<const double> matrix, int64_t order);
+
+/// Order up to which these work.
 inline constexpr int64_t kMaxEigenOrder = 4096;
 
 }  // namespace camlucida
