@@ -321,8 +321,8 @@ TEST_F(SmallNet, RefusesWhatItCannotDo) {
   EXPECT_ERROR(explain_one({{"iterations", "0"}}), kUsage, "opticam.iterations");
   EXPECT_ERROR(explain_one({{"objective", "both"}}), kUsage, "mask or diff");
   EXPECT_ERROR(explain_one({{"steps", "3"}, {"iterations", "1"}}), kUsage, "iterations");
-  recipe_.mean = {0.5, 0.5};
-  EXPECT_ERROR(explain_one({}), kUsage, "2 channels");
+  recipe_.channel_order = ChannelOrder::kGray;
+  EXPECT_ERROR(explain_one({}), kUsage, "3 channels has no black");
 }
 
 /// Through the façade, on the bundled classifier: a good map raises the score.

@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "explain/explainer.h"
 #include "explain/optimise/channel_mask_common.h"
+#include "explain/perturb/masking_common.h"
 
 /// Opti-CAM. Zhang, Torres, Sicre, Avrithis, Ayache: "Opti-CAM: Optimizing saliency maps for
 /// interpretability", CVIU 248, 2024, equations 8 to 11.
@@ -78,73 +80,44 @@ class Adam {
 };
 
 /// The network on masked pictures: y(x . m) and d y / d m.
-class MaskedPicture {
+class MaskedScore {
  public:
-  MaskedPicture(Evidence& evidence, Session& session, const Target& target)
-      : input_(evidence.subject().input),
-        score_(evidence.subject().score),
+  MaskedScore(Evidence& evidence, Session& session, const Target& target)
+      : subject_(evidence.subject()),
         session_(session),
         target_(target),
-        channels_(evidence.input().shape()[1]),
-        pixels_(evidence.input().shape().count(2, 4)),
-        above_black_(evidence.input().clone()),
-        black_(static_cast<size_t>(channels_)),
-        masked_(evidence.input().shape()) {
-    const Preprocessing& recipe = evidence.subject().preprocessing;
-    const auto value = [&](const std::vector<double>& list, int64_t c) {
-      if (list.size() != 1 && static_cast<int64_t>(list.size()) != channels_) {
-        throw Error(ErrorKind::kUsage,
-                    "Opti-CAM masks the picture before mean and deviation, but the recipe has " +
-                        std::to_string(list.size()) + " channels and the network input " +
-                        std::to_string(channels_),
-                    "give the recipe of the network with --preprocess");
-      }
-      return list[list.size() == 1 ? 0 : static_cast<size_t>(c)];
-    };
-    for (int64_t c = 0; c < channels_; ++c) {
-      const double black = -value(recipe.mean, c) / value(recipe.std, c);
-      black_[static_cast<size_t>(c)] = static_cast<float>(black);
-      float* plane = above_black_.floats() + c * pixels_;
-      for (int64_t p = 0; p < pixels_; ++p) plane[p] = static_cast<float>(plane[p] - black);
-    }
-  }
+        input_(evidence.input()),
+        picture_(input_, subject_.preprocessing, perturb::Backdrop::kBlack),
+        masked_(input_.shape()) {}
 
   double forward(const Tensor& mask) {
-    const float* m = mask.floats();
-    for (int64_t c = 0; c < channels_; ++c) {
-      const float* from = above_black_.floats() + c * pixels_;
-      float* to = masked_.floats() + c * pixels_;
-      const float black = black_[static_cast<size_t>(c)];
-      for (int64_t p = 0; p < pixels_; ++p) to[p] = from[p] * m[p] + black;
-    }
+    picture_.apply(mask.floats(), masked_.floats());
     session_.forward(masked_);
-    scores_ = session_.activation(score_);
+    scores_ = session_.activation(subject_.score);
     return target_.score(scores_);
   }
 
   /// `factor` d y / d m(P) = factor sum_c d y / d x(c, P) (x(c, P) - black_c), after forward().
   void backward(double factor, std::span<double> mask_gradient) {
     session_.backward(target_.seed(scores_));
-    const Tensor gradient = session_.gradient(input_);
+    const Tensor gradient = session_.gradient(subject_.input);
     std::fill(mask_gradient.begin(), mask_gradient.end(), 0.0);
-    for (int64_t c = 0; c < channels_; ++c) {
-      const float* g = gradient.floats() + c * pixels_;
-      const float* x = above_black_.floats() + c * pixels_;
+    for (int64_t c = 0; c < picture_.channels(); ++c) {
+      const float* g = gradient.floats() + c * picture_.pixels();
+      const float* x = input_.floats() + c * picture_.pixels();
+      const double black = picture_.backdrop(c);
       for (size_t p = 0; p < mask_gradient.size(); ++p) {
-        mask_gradient[p] += factor * g[p] * static_cast<double>(x[p]);
+        mask_gradient[p] += factor * g[p] * (x[p] - black);
       }
     }
   }
 
  private:
-  const std::string& input_;
-  const std::string& score_;
+  const Subject& subject_;
   Session& session_;
   const Target& target_;
-  int64_t channels_;
-  int64_t pixels_;
-  Tensor above_black_;        // x - black, [1, C, H, W]
-  std::vector<float> black_;  // in the units of the network input
+  const Tensor& input_;
+  perturb::MaskedPicture picture_;
   Tensor masked_;
   Tensor scores_;
 };
@@ -154,7 +127,7 @@ Tensor vector_tensor(const std::vector<double>& values) {
 }
 
 /// One run for one target. `report` is told how many steps are done.
-RawMap optimise(ChannelMask& mask, MaskedPicture& picture, const Parameters& parameters,
+RawMap optimise(ChannelMask& mask, MaskedScore& score, const Parameters& parameters,
                 double original, const std::function<void(int64_t)>& report) {
   const size_t channels = mask.alpha().size();
   std::vector<double> u(channels, kInitial);
@@ -171,7 +144,7 @@ RawMap optimise(ChannelMask& mask, MaskedPicture& picture, const Parameters& par
   for (int64_t step = 0; step < parameters.iterations; ++step) {
     defined = mask.forward(u);
     if (!defined) break;
-    const double gap = original - picture.forward(mask.mask());
+    const double gap = original - score.forward(mask.mask());
     const double loss = parameters.difference ? std::abs(gap) : gap;
     if (!std::isfinite(loss)) {
       remark = "the score of the masked picture is not finite: the search ended there";
@@ -179,7 +152,7 @@ RawMap optimise(ChannelMask& mask, MaskedPicture& picture, const Parameters& par
     }
     trajectory.push_back(loss);
     const double slope = !parameters.difference ? 1.0 : gap > 0 ? 1.0 : gap < 0 ? -1.0 : 0.0;
-    picture.backward(-slope, mask_gradient);
+    score.backward(-slope, mask_gradient);
     mask.backward(mask_gradient, u_gradient);
     if (step == 0) first_gradient = u_gradient;
     if (parameters.stop && step % between_checks == 0) {
@@ -199,7 +172,7 @@ RawMap optimise(ChannelMask& mask, MaskedPicture& picture, const Parameters& par
   if (!defined) {
     remark = "the combination of channels is the same at every pixel: there is nothing to mask";
   }
-  const double masked = picture.forward(mask.mask());
+  const double masked = score.forward(mask.mask());
   RawMap map{.raw = mask.saliency().clone(), .map = mask.mask().clone(), .remark = remark};
   map.artefacts["u"] = vector_tensor(u);
   map.artefacts["alpha"] = vector_tensor(mask.alpha());
@@ -227,8 +200,8 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   // One target after the other: each has its own stop, and a batch is no faster per picture.
   for (int64_t t = 0; t < targets; ++t) {
     const auto index = static_cast<size_t>(t);
-    MaskedPicture picture(evidence, *session, evidence.targets()[index]);
-    maps.push_back(optimise(mask, picture, parameters, evidence.score(index), [&](int64_t done) {
+    MaskedScore score(evidence, *session, evidence.targets()[index]);
+    maps.push_back(optimise(mask, score, parameters, evidence.score(index), [&](int64_t done) {
       evidence.progress(t * parameters.iterations + done, targets * parameters.iterations);
     }));
     const auto steps = static_cast<int64_t>(maps.back().series["trajectory"].size());
