@@ -174,6 +174,7 @@ RawMap optimise(ChannelMask& mask, MaskedScore& score, const Parameters& paramet
   }
   const double masked = score.forward(mask.mask());
   RawMap map{.raw = mask.saliency().clone(), .map = mask.mask().clone(), .remark = remark};
+  for (float& value : map.map.as<float>()) value = std::isfinite(value) ? value : 0.0f;
   map.artefacts["u"] = vector_tensor(u);
   map.artefacts["alpha"] = vector_tensor(mask.alpha());
   if (!first_gradient.empty()) map.artefacts["grad_u0"] = vector_tensor(first_gradient);
