@@ -105,7 +105,7 @@ class MaskedScore {
     for (int64_t c = 0; c < picture_.channels(); ++c) {
       const float* g = gradient.floats() + c * picture_.pixels();
       const float* x = input_.floats() + c * picture_.pixels();
-      const double black = picture_.backdrop(c);
+      const double black = subject_.preprocessing.normalise(static_cast<int>(c), 0.0f);
       for (size_t p = 0; p < mask_gradient.size(); ++p) {
         mask_gradient[p] += factor * g[p] * (x[p] - black);
       }
