@@ -31,7 +31,8 @@ struct ModelOptions {
   int threads = 1;                             ///< 0 = all cores
   Device device = Device::kCpu;
   size_t max_memory = 0;  ///< bytes of activations of one run; 0 = physical memory decides
-  int max_batch = 8;      ///< variants of a picture that one pass takes at most
+  int max_batch = 8;      ///< variants of a picture that one pass takes at most; fewer where they
+                          ///< would not stay in the cache
 };
 
 /// One class of a ranking.

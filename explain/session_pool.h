@@ -1,9 +1,11 @@
 #pragma once
 
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "engine/session.h"
 
@@ -18,6 +20,9 @@ class SessionPool {
     int threads = 1;       ///< per session, 0 = all cores
     size_t max_bytes = 0;  ///< of one session's arena; 0 = physical memory decides
     int max_batch = 8;     ///< rows that `lend_batch` puts in one pass at most
+    /// Bytes of activations next to each other in one pass, unless its weights take more: beyond
+    /// the cache a row costs more in a batch than alone.
+    size_t cache_bytes = size_t{16} << 20;
   };
 
   /// A session, lent until this is destroyed.
@@ -45,12 +50,14 @@ class SessionPool {
   const std::string& input() const { return input_; }
   const Options& options() const { return options_; }
 
-  /// Throws what Plan::compile throws.
+  /// Throws what Plan::compile throws. The plan's needs() may name a smaller replay_batch: what
+  /// memory and a network written for one picture allow.
   Lease lend(const Shape& input_shape, const Needs& needs);
 
   /// A session for `count` rows of shape `row_shape` ([1, C, H, W]) in passes of equal size: the
-  /// largest batch that max_batch and memory allow, evened out so that the last pass is nearly
-  /// full. The batch is extent 0 of the plan's input.
+  /// largest batch that max_batch, the cache and memory allow, evened out so that the last pass is
+  /// nearly full; one row if the network is written for one picture. The batch is extent 0 of the
+  /// plan's input.
   Lease lend_batch(const Shape& row_shape, int64_t count, const Needs& needs);
 
  private:
@@ -61,11 +68,15 @@ class SessionPool {
     std::vector<std::unique_ptr<Session>> idle;
   };
 
+  std::shared_ptr<const Plan> compile(const Shape& input_shape, const Needs& needs) const;
+  int64_t rows_in_cache(const Shape& row_shape);
+
   const Graph& graph_;
   std::string input_;
   Options options_;
   std::mutex mutex_;
-  std::list<Planned> cache_;  // most recently used first
+  std::list<Planned> cache_;                               // most recently used first
+  std::map<std::vector<int64_t>, int64_t> rows_in_cache_;  // by row shape
 };
 
 }  // namespace camlucida
