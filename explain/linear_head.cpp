@@ -62,8 +62,11 @@ class HeadWalk {
       }
     }
     if (layer.unary && head_.weight.defined() && !has_mean_) {
-      head_.exact = false;
-      return {};
+      if (auto function = layer.unary(context)) {
+        head_.activations.push_back(*function);
+        head_.exact = false;
+        return {};
+      }
     }
     return "operator " + node.operation + " ('" + node.name +
            "') lies between it and the score, besides pooling and one linear layer";

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "engine/graph.h"
 
@@ -16,6 +17,8 @@ struct LinearHead {
   /// False if an activation stands between the class convolution and the mean, so that the scores
   /// are not exactly linear in A (SqueezeNet).
   bool exact = true;
+  /// Those activations, in order: scores_c = mean_p f(sum_k W_ck A_k(p) + b_c).
+  std::vector<UnaryFunction> activations;
 };
 
 /// The head between the values `layer` and `score` of a bound graph, or the reason why there is

@@ -15,6 +15,7 @@ TEST_P(GoldenMaps, AblationCam) {
     if (!index_["methods"].contains(entry)) continue;
     check_method(entry, "ablationcam");
     compare(entry, "weights_double", explain("ablationcam").artefacts.at("weights").to_doubles());
+    check_method(entry, "ablationcam", {{"ablationcam.closed_form", "false"}});
   }
   EXPECT_GE(compared_, 2);
 }

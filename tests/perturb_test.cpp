@@ -355,6 +355,30 @@ TEST(AblationCam, ClosedFormIsTheReplay) {
   }
 }
 
+TEST(AblationCam, ClosedFormKnowsTheActivationAfterAClassConvolution) {
+  NetBuilder net;
+  const ValueId x = net.builder.add_input("x", {DType::kFloat32, {Shape::kUnknown, 3, 9, 11}});
+  const ValueId layer = net.node("Relu", "layer", {net.conv3x3("conv", x, 3, 12, 1)});
+  const ValueId classes = net.node("Conv", "classes",
+                                   {layer, net.constant("cw", random_tensor({5, 12, 1, 1}, 8)),
+                                    net.constant("cb", random_tensor({5}, 9))},
+                                   ConvAttributes{.window = {.kernel = {1, 1}}});
+  const ValueId relu = net.node("Relu", "relu", {classes});
+  net.builder.add_output(
+      net.node("Flatten", "logits", {net.node("GlobalAveragePool", "mean", {relu})}));
+  Subjects subjects(std::move(net.builder).build(), random_tensor({1, 3, 9, 11}, 42));
+  const std::vector<Target> targets = {Target::of_class(3), Target::margin(1, 4),
+                                       Target::probability(0)};
+  const std::vector<RawMap> closed = subjects.explain_all("ablationcam", "layer", targets);
+  EXPECT_EQ(subjects.passes.replays, 0);
+  const std::vector<RawMap> replayed =
+      subjects.explain_all("ablationcam", "layer", targets, {{"closed_form", "false"}});
+  EXPECT_EQ(subjects.passes.replays, 12);
+  for (size_t t = 0; t < targets.size(); ++t) {
+    expect_near(weights_of(closed[t]), weights_of(replayed[t]), 2e-6);
+  }
+}
+
 TEST(AblationCam, ReplaysPastBranches) {
   // conv2 and the sum both read relu1, so that taking a channel away acts on two paths.
   Subjects subjects = residual();
@@ -531,6 +555,40 @@ TEST(Perturb, LittleMemoryMakesSmallBatches) {
   const RawMap a = plenty.explain("scorecam", "relu1");
   const RawMap b = scarce.explain("scorecam", "relu1");
   expect_near(weights_of(a), weights_of(b), 1e-6);
+}
+
+/// Networks exported for one picture say so in a Reshape: [1, 20] refuses a batch, [1, -1] mixes
+/// its rows.
+TEST(Perturb, NetworksForOnePictureRunOneByOne) {
+  for (const int64_t features : {20, -1}) {
+    NetBuilder net;
+    const ValueId x = net.builder.add_input("x", {DType::kFloat32, {Shape::kUnknown, 3, 9, 11}});
+    const ValueId relu = net.node("Relu", "relu1", {net.conv3x3("conv1", x, 3, 20, 1)});
+    const ValueId mean = net.node("GlobalAveragePool", "mean", {relu});
+    const ValueId flat =
+        net.node("Reshape", "flat", {mean, net.constant("s", Tensor::from_ints({1, features}))});
+    const ValueId rest = net.node("Relu", "logits", {flat});
+    net.builder.add_output(rest);
+    const Graph graph = std::move(net.builder).build();
+    const Tensor input = random_tensor({1, 3, 9, 11}, 42);
+    Subjects batched(graph, input, {.max_batch = 8});
+    Subjects single(graph, input, {.max_batch = 1});
+    for (const Case& c : kAll) {
+      std::map<std::string, std::string> settings = c.settings;
+      if (c.method == "ablationcam") settings["closed_form"] = "false";
+      EXPECT_TRUE(same_bits(batched.explain(c.method, "relu1", settings).raw,
+                            single.explain(c.method, "relu1", settings).raw))
+          << c.method;
+    }
+  }
+}
+
+TEST(Perturb, BatchesStayInTheCache) {
+  // conv2, relu1 and the sum are 20 x 99 floats each: 23760 bytes next to each other.
+  const Needs needs{.outputs = {"logits"}, .score = "logits"};
+  Subjects subjects = residual({.max_batch = 16, .cache_bytes = 4 * 23760});
+  const auto lease = subjects.pool().lend_batch({1, 3, 9, 11}, 100, needs);
+  EXPECT_EQ(lease->plan().desc("x").shape[0], 4);
 }
 
 TEST(Perturb, ProgressEndsAtTheTotal) {

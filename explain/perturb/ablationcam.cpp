@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 
 #include "explain/linear_head.h"
 #include "explain/perturb/masking_common.h"
@@ -10,18 +11,13 @@
 ///     M(p) = [ sum_k w_k A_k(p) ]+  A [C, h, w], M [h, w]
 ///
 /// Only the part of the network after the layer runs again, once per channel. Where that part is a
-/// mean over the pixels and one linear map nothing runs at all: taking channel k away changes the
-/// scores by W_ck mean_p A_k(p) exactly.
+/// classifier head nothing runs at all, because scores_c = mean_p f(z_c(p)), z_c = sum_k W_ck A_k +
+/// b_c, and taking channel k away leaves z_c - W_ck A_k. With f(z) = z that is W_ck mean_p A_k(p)
+/// less, for one multiplication.
 namespace camlucida {
 namespace {
 
 using perturb::weighted_map;
-
-/// Whether the scores follow from the means of the channels.
-const LinearHead* exact_head(const std::variant<LinearHead, std::string>& head) {
-  const auto* found = std::get_if<LinearHead>(&head);
-  return found != nullptr && found->exact ? found : nullptr;
-}
 
 std::variant<LinearHead, std::string> head_of(const Subject& subject) {
   return find_linear_head(*subject.graph, subject.graph->require(subject.layer),
@@ -30,45 +26,93 @@ std::variant<LinearHead, std::string> head_of(const Subject& subject) {
 
 Needs needs(const Subject& subject, Settings& settings) {
   const bool closed_form = settings.flag("closed_form", true);
-  if (closed_form && exact_head(head_of(subject)) != nullptr) return activation_needs(subject);
-  return replay_needs(subject, static_cast<int>(settings.integer("batch", 16, 1, 4096)));
-}
-
-std::vector<double> means_of(const Tensor& activation) {
-  const int64_t pixels = activation.shape()[2] * activation.shape()[3];
-  std::vector<double> means;
-  for (int64_t k = 0; k < activation.shape()[1]; ++k) {
-    double sum = 0;
-    for (int64_t p = 0; p < pixels; ++p) sum += activation.floats()[k * pixels + p];
-    means.push_back(sum / static_cast<double>(pixels));
+  if (closed_form && std::holds_alternative<LinearHead>(head_of(subject))) {
+    return activation_needs(subject);
   }
-  return means;
+  return replay_needs(subject, static_cast<int>(settings.integer("batch", 4, 1, 4096)));
 }
 
-/// s - s_k for every channel of a linear target: sum_c ds/dy_c W_ck mean_k.
-std::vector<double> linear_drops(const LinearHead& head, const Tensor& seed,
-                                 const std::vector<double>& means) {
-  std::vector<double> drops(means.size(), 0.0);
-  for (int64_t c = 0; c < head.weight.shape()[0]; ++c) {
-    const double share = seed.floats()[c];
-    if (share == 0.0) continue;
-    const float* row = head.weight.floats() + c * head.weight.shape()[1];
-    for (size_t k = 0; k < means.size(); ++k) drops[k] += share * row[k] * means[k];
+/// How far the scores of a head fall without a channel.
+class HeadDrops {
+ public:
+  /// Both outlive this.
+  HeadDrops(const LinearHead& head, const Tensor& activation)
+      : head_(head), channels_(activation.shape()[1]), planes_(activation.as<float>()) {
+    pixels_ = static_cast<int64_t>(planes_.size()) / channels_;
+    for (int64_t k = 0; k < channels_; ++k) {
+      const auto plane = plane_of(k);
+      means_.push_back(std::accumulate(plane.begin(), plane.end(), 0.0) /
+                       static_cast<double>(pixels_));
+    }
+  }
+
+  /// drops[k] += share * (score of class c - the same without channel k).
+  void add(int64_t c, double share, std::vector<double>* drops) const {
+    const float* weights = head_.weight.floats() + c * channels_;
+    if (head_.activations.empty()) {
+      for (int64_t k = 0; k < channels_; ++k) {
+        const auto i = static_cast<size_t>(k);
+        (*drops)[i] += share * weights[i] * means_[i];
+      }
+      return;
+    }
+    std::vector<double> z(static_cast<size_t>(pixels_),
+                          head_.bias.defined() ? head_.bias.floats()[c] : 0.0);
+    for (int64_t k = 0; k < channels_; ++k) subtract(k, -weights[k], &z);
+    const double whole = mean_activated(z);
+    for (int64_t k = 0; k < channels_; ++k) {
+      std::vector<double> without = z;
+      subtract(k, weights[k], &without);
+      (*drops)[static_cast<size_t>(k)] += share * (whole - mean_activated(without));
+    }
+  }
+
+ private:
+  std::span<const float> plane_of(int64_t k) const {
+    return planes_.subspan(static_cast<size_t>(k * pixels_), static_cast<size_t>(pixels_));
+  }
+
+  void subtract(int64_t k, double weight, std::vector<double>* z) const {
+    const auto plane = plane_of(k);
+    for (size_t p = 0; p < z->size(); ++p) (*z)[p] -= weight * plane[p];
+  }
+
+  double mean_activated(const std::vector<double>& z) const {
+    std::vector<float> values(z.begin(), z.end());
+    for (const UnaryFunction& f : head_.activations) {
+      f.apply(values.data(), values.data(), pixels_, f.parameters);
+    }
+    return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(pixels_);
+  }
+
+  const LinearHead& head_;
+  int64_t channels_;
+  int64_t pixels_;
+  std::span<const float> planes_;
+  std::vector<double> means_;
+};
+
+/// s - s_k by channel, from the derivative of a target that is linear in the scores.
+std::vector<double> linear_drops(const HeadDrops& head, const Tensor& seed, int64_t channels) {
+  std::vector<double> drops(static_cast<size_t>(channels), 0.0);
+  const std::span<const float> shares = seed.as<float>();
+  for (size_t c = 0; c < shares.size(); ++c) {
+    if (shares[c] != 0.0f) head.add(static_cast<int64_t>(c), shares[c], &drops);
   }
   return drops;
 }
 
 /// Scores with channel k taken away, [C, classes].
-Tensor scores_without(const LinearHead& head, const Tensor& scores,
-                      const std::vector<double>& means) {
-  const int64_t classes = head.weight.shape()[0];
-  const auto channels = static_cast<int64_t>(means.size());
+Tensor scores_without(const HeadDrops& head, const Tensor& scores, int64_t channels) {
+  const int64_t classes = scores.count();
   Tensor without(Shape{channels, classes});
+  float* values = without.floats();
   for (int64_t c = 0; c < classes; ++c) {
-    const float* row = head.weight.floats() + c * channels;
+    std::vector<double> drops(static_cast<size_t>(channels), 0.0);
+    head.add(c, 1.0, &drops);
+    const double score = scores.floats()[c];
     for (int64_t k = 0; k < channels; ++k) {
-      without.floats()[k * classes + c] =
-          static_cast<float>(scores.floats()[c] - row[k] * means[static_cast<size_t>(k)]);
+      values[k * classes + c] = static_cast<float>(score - drops[static_cast<size_t>(k)]);
     }
   }
   return without;
@@ -84,24 +128,26 @@ Tensor replayed_scores(Evidence& evidence, const Tensor& activation) {
 }
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
-  const auto found = head_of(evidence.subject());
-  const LinearHead* head = settings.flag("closed_form", true) ? exact_head(found) : nullptr;
-  settings.record("closed_form", head != nullptr ? "true" : "false");
   const Tensor& activation = evidence.activation(evidence.subject().layer);
   const int64_t channels = activation.shape()[1];
-  const std::vector<double> means = head != nullptr ? means_of(activation) : std::vector<double>{};
-  Tensor without;  // made on first use: the closed form of a linear target does without
+  const auto found = head_of(evidence.subject());
+  const auto* head = settings.flag("closed_form", true) ? std::get_if<LinearHead>(&found) : nullptr;
+  settings.record("closed_form", head != nullptr ? "true" : "false");
+  std::optional<HeadDrops> closed;
+  if (head != nullptr) closed.emplace(*head, activation);
+
+  Tensor without;  // made on first use: the closed form of a linear target does not need it
   std::vector<RawMap> maps;
   for (size_t t = 0; t < evidence.targets().size(); ++t) {
     const Target& target = evidence.targets()[t];
     const double score = evidence.score(t);
     std::vector<double> drops;
-    if (head != nullptr && target.linear()) {
-      drops = linear_drops(*head, target.seed(evidence.scores()), means);
+    if (closed && target.linear()) {
+      drops = linear_drops(*closed, target.seed(evidence.scores()), channels);
     } else {
       if (!without.defined()) {
-        without = head != nullptr ? scores_without(*head, evidence.scores(), means)
-                                  : replayed_scores(evidence, activation);
+        without = closed ? scores_without(*closed, evidence.scores(), channels)
+                         : replayed_scores(evidence, activation);
       }
       for (int64_t k = 0; k < channels; ++k) drops.push_back(score - target.score(without, k));
     }

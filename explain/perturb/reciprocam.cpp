@@ -24,10 +24,11 @@ void show_pixel(const Tensor& activation, int64_t pixel, bool gaussian, float* v
   const int64_t width = shape[3];
   const int64_t y = pixel / width;
   const int64_t x = pixel % width;
-  std::fill_n(values, activation.count(), 0.0f);
+  const std::span<const float> from = activation.as<float>();
+  std::fill_n(values, from.size(), 0.0f);
   for (int64_t k = 0; k < shape[1]; ++k) {
     float* plane = values + k * height * width;
-    const float value = activation.floats()[k * height * width + pixel];
+    const float value = from[static_cast<size_t>(k * height * width + pixel)];
     if (!gaussian) {
       plane[pixel] = value;
       continue;
@@ -73,7 +74,7 @@ void register_reciprocam(ExplainerRegistry& registry) {
                 .needs =
                     [](const Subject& subject, Settings& settings) {
                       return replay_needs(subject,
-                                          static_cast<int>(settings.integer("batch", 16, 1, 4096)));
+                                          static_cast<int>(settings.integer("batch", 4, 1, 4096)));
                     },
                 .explain = explain});
 }
