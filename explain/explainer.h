@@ -147,6 +147,7 @@ struct ExplainerDef {
   bool class_agnostic = false;  ///< the map ignores the target
   bool uses_gradient = false;   ///< reads Evidence::gradient of the layer
   bool uses_layer = true;       ///< false: explains the picture itself; Subject::layer is ignored
+  bool compares = false;        ///< explains a similarity: its target has something to compare with
   bool joint = false;           ///< the maps of all targets belong together (FM-G-CAM)
   std::vector<Variant> variants = {{"paper", ""}};  ///< the first is the default
   Tail tail = Tail::kRectified;

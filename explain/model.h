@@ -65,6 +65,7 @@ struct ExplainOptions {
   std::string layer;               ///< value, node or module-like name; empty = automatic;
                                    ///< several separated by commas: mean of the scaled maps
   TargetChoice target;
+  std::string output;  ///< value that targets made by hand are functions of; empty = the scores
   Normalisation normalisation = Normalisation::kMinMax;
   std::map<std::string, std::string> settings;  ///< "method.parameter" to value
   uint64_t seed = 0;                            ///< of methods that draw random numbers

@@ -203,6 +203,7 @@ class ExplainCall {
   /// The score tensor all targets are functions of: the network's, unless a target names another.
   void choose_score() {
     score_ = state_.score;
+    if (!options_.output.empty()) score_ = bound_->value(bound_->require(options_.output)).name;
     bool named = false;
     for (const std::string& text : options_.target.classes) {
       const std::string output = target_output(text);

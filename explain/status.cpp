@@ -72,7 +72,9 @@ Status judge(const ExplainerDef& method, Evidence& evidence, size_t target,
     return Status::kSaturatedScore;
   }
   if (statistics.max <= 0) {
-    *advice = "Nothing in the picture speaks for this class: the raw map has the evidence against.";
+    *advice = std::string("Nothing in the picture speaks for ") +
+              (score.similarity() != nullptr ? "the similarity" : "this class") +
+              ": the raw map has the evidence against.";
     return Status::kAllNegative;
   }
   const double peak = std::max(std::abs(statistics.min), std::abs(statistics.max));

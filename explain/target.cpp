@@ -75,17 +75,6 @@ std::string without_path(std::string text) {
   return text;
 }
 
-/// Throws unless a row of scores has as many elements as the reference.
-std::function<void(const Shape&)> same_count(int64_t count, std::string name) {
-  return [count, name](const Shape& shape) {
-    if (row_count(shape) == count) return;
-    throw Error(ErrorKind::kUsage,
-                "the reference '" + name + "' has " + std::to_string(count) +
-                    " values but the network's output has " + std::to_string(row_count(shape)),
-                "make it with this network, or choose the output with --output");
-  };
-}
-
 }  // namespace
 
 int64_t class_count(const Shape& scores) {
@@ -166,57 +155,44 @@ Target Target::logit_and_log_probability(int64_t index) {
       });
 }
 
-Target Target::cosine(Tensor reference, const std::string& name) {
-  const auto y = std::make_shared<const std::vector<double>>(reference.to_doubles());
-  struct Products {
-    double xy = 0, xx = 0, yy = 0;
-    double cosine() const { return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 0.0; }
-  };
-  const auto products = [y](const float* row) {
-    Products sums;
-    for (size_t i = 0; i < y->size(); ++i) {
-      sums.xy += row[i] * (*y)[i];
-      sums.xx += static_cast<double>(row[i]) * row[i];
-      sums.yy += (*y)[i] * (*y)[i];
-    }
-    return sums;
-  };
+Target Target::similar(Similarity similarity, const std::string& description) {
+  const auto shared = std::make_shared<const Similarity>(std::move(similarity));
   return Target(
-      {.description = "embed:" + name,
-       .check = same_count(static_cast<int64_t>(y->size()), name),
-       .value = [products](const Shape&, const float* row) { return products(row).cosine(); },
+      {.description = description,
+       .check =
+           [shared, description](const Shape& shape) {
+             const auto wanted = static_cast<int64_t>(shared->reference.size());
+             const int64_t length = shared->embedding.length(shape);
+             if (length == wanted) return;
+             throw Error(ErrorKind::kUsage,
+                         "the reference of '" + description + "' has " + std::to_string(wanted) +
+                             " values but the network's output has " + std::to_string(length),
+                         "make it with this network, or choose the output with --output");
+           },
+       .value =
+           [shared](const Shape& shape, const float* row) {
+             return compare(shared->measure, shared->embedding.of(shape, row), shared->reference);
+           },
        .gradient =
-           [products, y](const Shape&, const float* row, float* seed) {
-             const Products sums = products(row);
-             if (sums.xx <= 0 || sums.yy <= 0) return;
-             const double x_norm = std::sqrt(sums.xx);
-             const double y_norm = std::sqrt(sums.yy);
-             const double cosine = sums.cosine();
-             for (size_t i = 0; i < y->size(); ++i) {
-               seed[i] +=
-                   static_cast<float>(((*y)[i] / y_norm - cosine * row[i] / x_norm) / x_norm);
-             }
-           }});
+           [shared](const Shape& shape, const float* row, float* seed) {
+             const std::vector<double> x = shared->embedding.of(shape, row);
+             shared->embedding.add_gradient(
+                 shape, row, compare_gradient(shared->measure, x, shared->reference), seed);
+           },
+       .similarity = shared});
+}
+
+Target Target::cosine(Tensor reference, const std::string& name) {
+  Similarity similarity;
+  similarity.reference = reference.to_doubles();
+  return similar(std::move(similarity), "embed:" + name);
 }
 
 Target Target::negative_distance(Tensor reference, const std::string& name) {
-  const auto y = std::make_shared<const std::vector<double>>(reference.to_doubles());
-  return Target({.description = "distance:" + name,
-                 .check = same_count(static_cast<int64_t>(y->size()), name),
-                 .value =
-                     [y](const Shape&, const float* row) {
-                       double sum = 0;
-                       for (size_t i = 0; i < y->size(); ++i) {
-                         sum += (row[i] - (*y)[i]) * (row[i] - (*y)[i]);
-                       }
-                       return -sum;
-                     },
-                 .gradient =
-                     [y](const Shape&, const float* row, float* seed) {
-                       for (size_t i = 0; i < y->size(); ++i) {
-                         seed[i] -= static_cast<float>(2 * (row[i] - (*y)[i]));
-                       }
-                     }});
+  Similarity similarity;
+  similarity.measure = Measure::kEuclidean;
+  similarity.reference = reference.to_doubles();
+  return similar(std::move(similarity), "distance:" + name);
 }
 
 Target Target::region(int64_t channel, Tensor mask, const std::string& name) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/tensor.h"
+#include "explain/embedding.h"
 
 namespace camlucida {
 
@@ -29,6 +30,9 @@ class Target {
   static Target cosine(Tensor reference, const std::string& name);
   /// Minus the squared Euclidean distance to `reference`.
   static Target negative_distance(Tensor reference, const std::string& name);
+  /// How similar the embedding of a row is to a fixed one. Cosine and negative_distance are the two
+  /// measures of the row as it is. `description`: as in the JSON.
+  static Target similar(Similarity similarity, const std::string& description);
   /// Scores [N, classes, h, w]: the sum of channel `channel` over the pixels where `mask` [h, w] is
   /// not 0.
   static Target region(int64_t channel, Tensor mask, const std::string& name);
@@ -46,12 +50,15 @@ class Target {
     std::function<double(const Shape&, const float* row)> value;
     /// Adds d value / d row to `seed`, which arrives zeroed.
     std::function<void(const Shape&, const float* row, float* seed)> gradient;
+    /// What is compared with what, for methods that explain similarities; null for other targets.
+    std::shared_ptr<const Similarity> similarity = nullptr;
   };
   explicit Target(Function function);
 
   /// The class this is the score of (its logit, probability ...), or -1.
   int64_t class_index() const { return function_->class_index; }
   bool linear() const { return function_->linear; }
+  const Similarity* similarity() const { return function_->similarity.get(); }
   const std::string& describe() const { return function_->description; }
   /// The description fit for a file name: "c281", else letters, digits, '.', '-', without the
   /// folders and the extension of a file. Two targets may share one.

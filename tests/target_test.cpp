@@ -55,6 +55,14 @@ TEST(Target, GradientsAreThoseOfDifferences) {
         Target::negative_distance(random_tensor({1, 6}, 6), "b"), Target::entry(3, "c")}) {
     expect_gradient(target, logits);
   }
+  const std::vector<double> reference = random_tensor({3}, 9).to_doubles();
+  for (const Measure measure : {Measure::kCosine, Measure::kEuclidean}) {
+    for (const Pooling& pooling : {Pooling{Pooling::Kind::kMean}, Pooling{Pooling::Kind::kGem, 2.5},
+                                   Pooling{Pooling::Kind::kGem, 1}}) {
+      const Embedding embedding{pooling, {0.5, 0, -0.5}, 0.25};
+      expect_gradient(Target::similar({measure, embedding, reference}, "h"), map);
+    }
+  }
   const Tensor mask = Tensor::from_floats({4, 5}, std::vector<float>(20, 1.0f));
   for (const Target& target :
        {Target::region(1, mask, "d"), Target::cosine(random_tensor({3, 4, 5}, 7), "e"),

@@ -146,6 +146,11 @@ void ExplainRequest::choose_methods(const Model& model, const OutputFlags& outpu
     }
     for (const auto& method : registry.all()) {
       if (!all && !method->shares_gradient()) continue;
+      if (method->compares &&
+          settings_of(options_.settings, method->name).count("reference") == 0) {
+        if (!output.quiet) report_notice(method->name + " is left out: it compares two pictures");
+        continue;
+      }
       try {
         take({method.get(), method->variants.front().name});
       } catch (const Error& error) {
