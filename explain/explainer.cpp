@@ -43,16 +43,7 @@ const Tensor& Evidence::activation(const std::string& value) {
 
 Tensor Evidence::gradient(const std::string& value, size_t t) {
   if (!ran_backward_) {
-    const Tensor& scores = this->scores();
-    Shape shape = scores.shape();
-    shape[0] *= static_cast<int64_t>(targets_.size());
-    Tensor seeds(shape);
-    for (size_t i = 0; i < targets_.size(); ++i) {
-      const Tensor seed = targets_[i].seed(scores);
-      std::memcpy(static_cast<std::byte*>(seeds.raw()) + i * seed.bytes(), seed.raw(),
-                  seed.bytes());
-    }
-    run_backward(seeds);
+    run_backward(seeds_of(targets_, scores()));
     ran_backward_ = true;
   }
   auto it = gradients_.find(value);

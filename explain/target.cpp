@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <cstring>
 
 #include "engine/error.h"
 
@@ -278,6 +279,17 @@ Tensor Target::seed(const Tensor& scores) const {
     function_->gradient(shape, scores.floats() + image * stride, seed.floats() + image * stride);
   }
   return seed;
+}
+
+Tensor seeds_of(const std::vector<Target>& targets, const Tensor& scores) {
+  Shape shape = scores.shape();
+  shape[0] *= static_cast<int64_t>(targets.size());
+  Tensor seeds(shape);
+  for (size_t t = 0; t < targets.size(); ++t) {
+    const Tensor seed = targets[t].seed(scores);
+    std::memcpy(static_cast<std::byte*>(seeds.raw()) + t * seed.bytes(), seed.raw(), seed.bytes());
+  }
+  return seeds;
 }
 
 }  // namespace camlucida

@@ -74,6 +74,9 @@ class Target {
   std::shared_ptr<const Function> function_;
 };
 
+/// The seeds of several targets in the order Session::backward takes them, [T * N, ...].
+Tensor seeds_of(const std::vector<Target>& targets, const Tensor& scores);
+
 /// Number of classes of a score tensor, [N, classes] or [N, classes, 1, ...]; throws Error(kUsage)
 /// if it is not one.
 int64_t class_count(const Shape& scores);
