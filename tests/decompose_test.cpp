@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/image/blur.h"
 #include "engine/passes/passes.h"
 #include "explain/decompose/decom_common.h"
 #include "explain/decompose/projection_common.h"
@@ -41,6 +42,15 @@ class Trial {
     return maps;
   }
 
+  /// Logit of class 1 for another picture.
+  double answer(const Tensor& picture) {
+    const SessionPool::Lease session =
+        pool_.lend(picture.shape(), {.outputs = {"logits"}, .score = "logits"});
+    session->forward(picture);
+    return Target::of_class(1).score(session->activation("logits"));
+  }
+
+  const Tensor& picture() const { return picture_; }
   const Passes& passes() const { return passes_; }
   const Tensor& activation() const { return activation_; }
 
@@ -207,6 +217,22 @@ TEST(DecomCam, WeightsAreMinMaxOfTheGainOverTheBlurredPicture) {
   EXPECT_EQ(map.artefacts.at("components").shape(), Shape({4, 9, 11}));
   EXPECT_EQ(map.artefacts.at("component_maps").shape(), Shape({4, 9, 11}));
   EXPECT_EQ(trial.passes().forwards, 2 * 4 + 1);  // two targets
+}
+
+TEST(DecomCam, MasksBlendThePictureWithItsBlurredCopyByTheLargerOne) {
+  Trial trial("relu2");
+  const RawMap map = trial.explain("decomcam", {{"q", "2"}})[0];
+  const Tensor blurred = gaussian_blur(trial.picture(), 10.0);
+  EXPECT_NEAR(map.series.at("blurred_score")[0], trial.answer(blurred), 1e-5);
+  const Tensor& masks = map.artefacts.at("component_maps");
+  for (int64_t i = 0; i < 2; ++i) {
+    Tensor seen(trial.picture().shape());
+    for (int64_t j = 0; j < seen.count(); ++j) {
+      const float m = masks.floats()[i * 99 + j % 99];
+      seen.floats()[j] = std::max(trial.picture().floats()[j] * m, blurred.floats()[j] * (1 - m));
+    }
+    EXPECT_NEAR(map.series.at("masked_scores")[static_cast<size_t>(i)], trial.answer(seen), 1e-5);
+  }
 }
 
 TEST(DecomCam, OfficialVariantDividesByTheLargestScoreAndCutsTheRest) {
