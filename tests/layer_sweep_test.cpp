@@ -31,7 +31,9 @@ TEST_F(LayerSweep, RanksByInsertionMinusDeletion) {
     EXPECT_TRUE(scores[i].layer.good) << scores[i].layer.name;
     EXPECT_TRUE(scores[i].problem.empty()) << scores[i].problem;
     EXPECT_EQ(scores[i].score, scores[i].insertion - scores[i].deletion);
-    if (i > 0) EXPECT_LE(scores[i].score, scores[i - 1].score);
+    if (i > 0) {
+      EXPECT_LE(scores[i].score, scores[i - 1].score);
+    }
   }
   // The first one by hand: the same map, the same curves.
   const ExplainOptions options{.layer = scores[0].layer.name};

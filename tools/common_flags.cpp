@@ -66,7 +66,9 @@ bool ModelFlags::change_recipe() const {
 
 void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind) {
   const char* model_name = kind == ModelArgument::kPositional ? "-m,--model,MODEL" : "-m,--model";
-  command.add_option(model_name, flags.model, "Model file (.onnx, .clm)")->required()->type_name("FILE");
+  command.add_option(model_name, flags.model, "Model file (.onnx, .clm)")
+      ->required()
+      ->type_name("FILE");
   const std::string preprocessing = "Preprocessing";
   const auto add = [&](const char* name, auto& value, const char* help) {
     return command.add_option(name, value, help)->group(preprocessing);
