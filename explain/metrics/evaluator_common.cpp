@@ -52,6 +52,7 @@ PictureCase Evaluator::picture(const Tensor& input, const Prediction& prediction
   picture.class_index = class_index;
   picture.preprocessing = model_.preprocessing();
   picture.probe = probe_of(model_, input.shape());
+  picture.threads = model_.options().threads;
   return picture;
 }
 

@@ -51,7 +51,7 @@ double combine(std::span<const Sample> samples, Settings&) {
 
 void register_ifa_consistency(MetricRegistry& registry) {
   registry.add({.name = "ifa_consistency",
-                .aliases = {"consistency", "ifa"},
+                .aliases = {"consistency"},
                 .title = "IFA consistency",
                 .formula = "Pearson over pictures of (sum of the signed map, score)",
                 .source = "Li et al. 2024 (IFA)",

@@ -60,7 +60,8 @@ struct PictureCase {
   Preprocessing preprocessing;
   std::optional<GroundTruth> truth;
   Probe probe;          ///< runs the network on variants of `input`
-  uint64_t number = 0;  ///< of the picture in its data set: the stream of random numbers
+  uint64_t number = 0;  ///< of the picture: the stream of random numbers
+  int threads = 1;      ///< for work beside the network, 0 = all cores
   Memo memo = {};
 
   int height() const { return static_cast<int>(input.shape()[2]); }

@@ -1,12 +1,17 @@
 #include "explain/metrics/road_common.h"
 
+#include <algorithm>
 #include <charconv>
+#include <exception>
+#include <mutex>
 #include <sstream>
 
+#include "engine/cpu/thread_pool.h"
 #include "engine/error.h"
 #include "explain/metrics/masking_common.h"
 #include "explain/metrics/math/impute.h"
 #include "explain/metrics/math/order.h"
+#include "explain/random.h"
 
 namespace camlucida::metrics {
 namespace {
@@ -21,6 +26,10 @@ struct Removal {
   std::string key() const {
     return "road." + std::string(least ? "lerf." : "morf.") + to_text(percentile) + "." + ties +
            "." + to_text(noise) + "." + std::to_string(seed);
+  }
+  /// Another one for every removal.
+  uint64_t stream() const {
+    return mix_bits(seed + static_cast<uint64_t>(percentile * 8)) + (least ? 1 : 0);
   }
 };
 
@@ -63,35 +72,65 @@ std::vector<bool> pixels_to_remove(MapCase& map, const Removal& removal) {
   return first_by_rank(order, removal.percentile);
 }
 
+/// The imputed pictures of `removals`, or nothing where the system is singular. Side by side on as
+/// many threads as the picture has: each one is solved by one thread, so that the number of
+/// threads changes nothing.
+std::vector<std::optional<Tensor>> impute_all(const PictureCase& picture,
+                                              const std::vector<Removal>& removals,
+                                              const std::vector<std::vector<bool>>& removed) {
+  std::vector<std::optional<Tensor>> pictures(removals.size());
+  std::exception_ptr failure;
+  std::mutex mutex;
+  ThreadPool pool(picture.threads);
+  pool.run(static_cast<int64_t>(removals.size()), [&](int64_t begin, int64_t end, int) {
+    try {
+      for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+        pictures[i] = impute(picture.input, removed[i], removals[i].noise, removals[i].stream());
+      }
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      failure = std::current_exception();
+    }
+  });
+  if (failure) std::rethrow_exception(failure);
+  return pictures;
+}
+
+/// Scores by key, kept with the map.
+using Outcomes = std::map<std::string, Outcome>;
+
+Outcomes& outcomes_of(MapCase& map) {
+  return *map.memo.get<std::shared_ptr<Outcomes>>("road",
+                                                  [] { return std::make_shared<Outcomes>(); });
+}
+
 /// Imputes and scores what has not been scored yet, in one go.
 void run(MapCase& map, const std::vector<Removal>& removals) {
   PictureCase& picture = map.picture;
-  std::map<std::string, Outcome>& done =
-      *map.memo.get<std::shared_ptr<std::map<std::string, Outcome>>>(
-          "road", [] { return std::make_shared<std::map<std::string, Outcome>>(); });
-  std::vector<Tensor> pictures;
-  std::vector<Outcome*> open;
+  Outcomes& done = outcomes_of(map);
+  std::vector<Removal> open;
+  std::vector<std::vector<bool>> removed;
   for (const Removal& removal : removals) {
-    const auto [it, fresh] = done.emplace(removal.key(), Outcome{});
-    if (!fresh) continue;
-    const std::vector<bool> removed = pixels_to_remove(map, removal);
-    it->second.removed = std::count(removed.begin(), removed.end(), true);
-    std::optional<Tensor> imputed =
-        impute(picture.input, removed, removal.noise,
-               removal.seed ^ static_cast<uint64_t>(removal.percentile * 8 + removal.least));
-    if (!imputed) continue;
-    pictures.push_back(std::move(*imputed));
-    open.push_back(&it->second);
+    if (!done.emplace(removal.key(), Outcome{}).second) continue;
+    open.push_back(removal);
+    removed.push_back(pixels_to_remove(map, removal));
   }
-  if (open.empty()) return;
+  const std::vector<std::optional<Tensor>> imputed = impute_all(picture, open, removed);
+  std::vector<size_t> solved;
+  for (size_t i = 0; i < open.size(); ++i) {
+    done[open[i].key()].removed = std::count(removed[i].begin(), removed[i].end(), true);
+    if (imputed[i]) solved.push_back(i);
+  }
+  if (solved.empty()) return;
   const Tensor scores =
-      picture.probe(static_cast<int64_t>(open.size()), [&](int64_t row, float* values) {
-        const Tensor& from = pictures[static_cast<size_t>(row)];
+      picture.probe(static_cast<int64_t>(solved.size()), [&](int64_t row, float* values) {
+        const Tensor& from = *imputed[solved[static_cast<size_t>(row)]];
         std::copy_n(from.floats(), from.count(), values);
       });
-  for (size_t i = 0; i < open.size(); ++i) {
+  for (size_t i = 0; i < solved.size(); ++i) {
     const std::span<const float> row = scores_of(scores, static_cast<int64_t>(i));
-    open[i]->scores = Tensor::from(Shape{1, static_cast<int64_t>(row.size())}, row);
+    done[open[solved[i]].key()].scores =
+        Tensor::from(Shape{1, static_cast<int64_t>(row.size())}, row);
   }
 }
 
@@ -119,8 +158,7 @@ RoadCurves road_curves(MapCase& map, Settings& settings, RoadSide side,
   run(map, removals);
 
   const double before = score_of(map.picture.scores, 0);
-  const auto& done = *map.memo.get<std::shared_ptr<std::map<std::string, Outcome>>>(
-      "road", [] { return nullptr; });
+  const Outcomes& done = outcomes_of(map);
   for (const Removal& one : removals) {
     const Outcome& outcome = done.at(one.key());
     (one.least ? curves.lerf : curves.morf)

@@ -1,0 +1,212 @@
+#include "tools/evaluation_data.h"
+
+#include <algorithm>
+
+#include "engine/fs.h"
+
+namespace camlucida::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using metrics::GroundTruth;
+using metrics::PictureBox;
+
+constexpr uint64_t kMaxIndexBytes = uint64_t{1} << 28;
+
+std::string folded(const std::string& text) {
+  std::string result;
+  for (char c : text) result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return result;
+}
+
+/// The index that `argument` stands for, or an empty path.
+fs::path index_of(const std::string& argument) {
+  std::error_code code;
+  const fs::path path = argument;
+  if (fs::is_directory(path, code)) {
+    const fs::path index = path / "index.json";
+    return fs::is_regular_file(index, code) ? index : fs::path();
+  }
+  return folded(path.extension().string()) == ".json" ? path : fs::path();
+}
+
+/// Reads one index.
+class IndexReader {
+ public:
+  IndexReader(fs::path path, const Model& model) : path_(std::move(path)), model_(model) {}
+
+  std::vector<EvaluationItem> read() {
+    const std::vector<uint8_t> bytes = read_file(path_, kMaxIndexBytes, "index");
+    const Json json = Json::parse(bytes, nullptr, false);
+    if (json.is_discarded()) throw error("it is not JSON", "see `camlucida evaluate --help`");
+    const Json& list = json.is_object() && json.contains("images") ? json["images"] : json;
+    if (!list.is_array()) {
+      throw error("it has no list \"images\"", "see `camlucida evaluate --help` for the format");
+    }
+    if (json.is_object()) read_codes(json);
+    std::vector<EvaluationItem> items;
+    for (const Json& entry : list) {
+      entry_ = items.size();
+      items.push_back(read_entry(entry));
+    }
+    if (items.empty()) throw error("it names no picture", "add entries to \"images\"");
+    return items;
+  }
+
+ private:
+  Error error(const std::string& what, const std::string& hint) const {
+    return Error(ErrorKind::kInput, "index '" + path_.string() + "': " + what, hint);
+  }
+  Error entry_error(const std::string& what, const std::string& hint) const {
+    return error("entry " + std::to_string(entry_) + ": " + what, hint);
+  }
+
+  /// Descriptions are matched by words, so that a data set's own legend can be used as it is.
+  void read_codes(const Json& json) {
+    for (const char* key : {"mask_values", "trimap_values"}) {
+      if (!json.contains(key)) continue;
+      if (!json[key].is_object()) throw error(std::string("\"") + key + "\" is not an object", "");
+      codes_.assign(256, GroundTruth::kBackground);
+      for (const auto& [value, meaning] : json[key].items()) {
+        const bool number = !value.empty() && value.size() <= 3 &&
+                            value.find_first_not_of("0123456789") == std::string::npos;
+        if (!number || std::stoi(value) > 255 || !meaning.is_string()) {
+          throw error(std::string("\"") + key + "\" must map bytes to words",
+                      "for instance {\"1\": \"object\", \"2\": \"background\", \"3\": \"unsure\"}");
+        }
+        const std::string words = folded(meaning.get<std::string>());
+        const auto has = [&](const char* word) { return words.find(word) != std::string::npos; };
+        codes_[static_cast<size_t>(std::stoi(value))] =
+            has("background") ? GroundTruth::kBackground
+            : has("unsure") || has("border") || has("ignore") || has("void") ? GroundTruth::kUnsure
+                                                                             : GroundTruth::kObject;
+      }
+    }
+  }
+
+  EvaluationItem read_entry(const Json& entry) const {
+    if (!entry.is_object()) throw entry_error("is not an object", "");
+    EvaluationItem item;
+    const std::string file = text(entry, "file");
+    if (file.empty()) throw entry_error("has no \"file\"", "name the picture");
+    item.input.path = path_.parent_path() / file;
+    read_class(entry, item);
+    read_boxes(entry, item);
+    read_mask(entry, item);
+    return item;
+  }
+
+  std::string text(const Json& entry, const char* key) const {
+    if (!entry.contains(key) || entry[key].is_null()) return "";
+    if (!entry[key].is_string()) {
+      throw entry_error(std::string("\"") + key + "\" is not text", "");
+    }
+    return entry[key].get<std::string>();
+  }
+
+  void read_class(const Json& entry, EvaluationItem& item) const {
+    const Labels& labels = model_.labels();
+    const auto find = [&](const std::string& name) {
+      try {
+        if (!name.empty() && !labels.empty()) item.class_index = labels.find(name);
+      } catch (const Error&) {
+        // Not a class of this network by that name.
+      }
+    };
+    find(text(entry, "wnid"));
+    if (item.class_index) return;
+    if (entry.contains("class") && !entry["class"].is_null()) {
+      if (!entry["class"].is_number_integer() || entry["class"].get<int64_t>() < 0) {
+        throw entry_error("\"class\" is not the index of a class", "use 0, 1, 2 ...");
+      }
+      item.class_index = entry["class"].get<int64_t>();
+      return;
+    }
+    find(text(entry, "label"));
+  }
+
+  void read_boxes(const Json& entry, EvaluationItem& item) const {
+    const auto add = [&](const Json& box) {
+      const bool four =
+          box.is_array() && box.size() == 4 &&
+          std::all_of(box.begin(), box.end(), [](const Json& v) { return v.is_number(); });
+      if (!four || !(box[2] > box[0]) || !(box[3] > box[1])) {
+        throw entry_error("a box is not [x0, y0, x1, y1] with x0 < x1 and y0 < y1",
+                          "x1 and y1 are exclusive");
+      }
+      item.boxes.push_back({box[0], box[1], box[2], box[3]});
+    };
+    if (entry.contains("box") && !entry["box"].is_null()) add(entry["box"]);
+    if (entry.contains("boxes") && !entry["boxes"].is_null()) {
+      if (!entry["boxes"].is_array()) throw entry_error("\"boxes\" is not a list", "");
+      for (const Json& box : entry["boxes"]) add(box);
+    }
+  }
+
+  void read_mask(const Json& entry, EvaluationItem& item) const {
+    const std::string mask = text(entry, "mask");
+    const std::string trimap = text(entry, "trimap");
+    if (mask.empty() && trimap.empty()) return;
+    item.mask = path_.parent_path() / (mask.empty() ? trimap : mask);
+    item.mask_codes = codes_;
+    if (!codes_.empty()) return;
+    item.mask_codes.assign(256, mask.empty() ? GroundTruth::kBackground : GroundTruth::kObject);
+    item.mask_codes[0] = GroundTruth::kBackground;
+    if (mask.empty()) {
+      item.mask_codes[1] = GroundTruth::kObject;
+      item.mask_codes[3] = GroundTruth::kUnsure;
+    }
+  }
+
+  fs::path path_;
+  const Model& model_;
+  std::vector<uint8_t> codes_;
+  size_t entry_ = 0;
+};
+
+}  // namespace
+
+std::string EvaluationItem::truth_text() const {
+  std::string text = class_index ? std::to_string(*class_index) : "-";
+  for (const PictureBox& box : boxes) {
+    for (double v : {box.x0, box.y0, box.x1, box.y1}) text += " " + to_text(v);
+  }
+  if (mask.empty()) return text;
+  text += " " + sha256_file(mask) + " " + sha256(mask_codes);
+  return text;
+}
+
+std::vector<EvaluationItem> find_evaluation_items(const std::vector<std::string>& arguments,
+                                                  const Model& model) {
+  std::vector<EvaluationItem> items;
+  for (const std::string& argument : arguments) {
+    const fs::path index = index_of(argument);
+    if (!index.empty()) {
+      for (EvaluationItem& item : IndexReader(index, model).read()) {
+        items.push_back(std::move(item));
+      }
+      continue;
+    }
+    for (Input& input : find_inputs({argument})) {
+      EvaluationItem item;
+      item.input = std::move(input);
+      items.push_back(std::move(item));
+    }
+  }
+  return items;
+}
+
+metrics::GroundTruth load_truth(const EvaluationItem& item, const Placement& placement) {
+  Image mask;
+  if (!item.mask.empty()) {
+    mask = Image::load(item.mask).to_gray();
+    for (uint8_t& byte : mask.pixels()) byte = item.mask_codes[byte];
+  }
+  try {
+    return metrics::place_truth(item.boxes, mask, placement);
+  } catch (const Error& error) {
+    throw error.with_context("mask '" + item.mask.string() + "'");
+  }
+}
+
+}  // namespace camlucida::cli
