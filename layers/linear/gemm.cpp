@@ -124,16 +124,21 @@ std::optional<HeadPart> head(const InferContext& context) {
   const LinearGeometry g = geometry(context);
   const std::optional<std::vector<double>> addend = column_addends(context, g);
   if (!addend || context.constant(1) == nullptr || g.x_transposed) return std::nullopt;
-  const std::vector<double> b = context.constant(1)->to_doubles();
-  std::vector<double> weight(b.size());
-  for (int64_t c = 0; c < g.columns; ++c) {
-    for (int64_t k = 0; k < g.inner; ++k) {
-      const int64_t from = g.weight_transposed ? c * g.inner + k : k * g.columns + c;
-      weight[static_cast<size_t>(c * g.inner + k)] = g.scale * b[static_cast<size_t>(from)];
+  const Tensor& b = *context.constant(1);
+  HeadPart part{HeadPart::Kind::kLinear, {}, {}};
+  if (g.weight_transposed && g.scale == 1.0) {
+    part.weight = b.cast(DType::kFloat32);
+  } else {
+    const std::vector<double> values = b.to_doubles();
+    part.weight = Tensor(Shape{g.columns, g.inner});
+    float* weight = part.weight.floats();
+    for (int64_t c = 0; c < g.columns; ++c) {
+      for (int64_t k = 0; k < g.inner; ++k) {
+        const int64_t from = g.weight_transposed ? c * g.inner + k : k * g.columns + c;
+        weight[c * g.inner + k] = static_cast<float>(g.scale * values[static_cast<size_t>(from)]);
+      }
     }
   }
-  HeadPart part{HeadPart::Kind::kLinear, Tensor(Shape{g.columns, g.inner}), Tensor()};
-  from_double(DType::kFloat32, weight.data(), part.weight.raw(), part.weight.count());
   if (context.has(2)) {
     std::vector<double> bias = *addend;
     for (double& value : bias) value *= g.bias_scale;
