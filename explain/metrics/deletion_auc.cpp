@@ -13,7 +13,7 @@ void register_deletion_auc(MetricRegistry& registry) {
                 .formula = "area of s(x without the i first pixels) over i",
                 .source = "Petsiuk et al. 2018, 4.1",
                 .better = Better::kLower,
-                .passes = "pixels / step + 1",
+                .passes = "pixels / step",
                 .measure = [](MapCase& map, Settings& settings) {
                   return measure_curve(Exchange::kDeletion, map, settings);
                 }});

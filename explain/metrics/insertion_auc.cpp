@@ -13,7 +13,7 @@ void register_insertion_auc(MetricRegistry& registry) {
                 .formula = "area of s(blur(x) with the i first pixels of x) over i",
                 .source = "Petsiuk et al. 2018, 4.1",
                 .better = Better::kHigher,
-                .passes = "pixels / step + 1",
+                .passes = "pixels / step",
                 .measure = [](MapCase& map, Settings& settings) {
                   return measure_curve(Exchange::kInsertion, map, settings);
                 }});

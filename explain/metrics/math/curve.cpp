@@ -87,9 +87,10 @@ Tensor exchange_pixels(const Tensor& from, const Tensor& to, std::span<const int
   const auto pixels = static_cast<int64_t>(order.size());
   const int64_t channels = from.shape()[1];
   const int64_t steps = step_count(pixels, step);
-  return probe(steps + 1, [&](int64_t row, float* values) {
+  if (steps < 2) return {};
+  return probe(steps - 1, [&](int64_t row, float* values) {
     std::copy_n(from.floats(), channels * pixels, values);
-    const int64_t changed = std::min(row * step, pixels);
+    const int64_t changed = (row + 1) * step;
     for (int64_t c = 0; c < channels; ++c) {
       const float* source = to.floats() + c * pixels;
       float* plane = values + c * pixels;

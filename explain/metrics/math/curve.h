@@ -38,8 +38,9 @@ void blend(const Tensor& picture, const Tensor& fill, const Tensor& mask, float*
 /// Steps of `step` pixels until all `pixels` are exchanged; the last may be shorter.
 int64_t step_count(int64_t pixels, int64_t step);
 
-/// Scores of the pictures on the way from `from` to `to` ([1, C, H, W] each): row i has the first
-/// i * step pixels of `order` from `to`. step_count + 1 rows, both ends included.
+/// Scores of the pictures on the way from `from` to `to` ([1, C, H, W] each), without the ends: row
+/// i has the first (i + 1) * step pixels of `order` from `to`. step_count - 1 rows; undefined if
+/// that is none.
 Tensor exchange_pixels(const Tensor& from, const Tensor& to, std::span<const int32_t> order,
                        int64_t step, const Probe& probe);
 
