@@ -139,6 +139,34 @@ struct HeadPart {
   Tensor bias;    ///< kLinear: [classes], or undefined
 };
 
+/// A port of a layer that holds codes: integers q that stand for numbers scale * (q - zero_point).
+struct CodePort {
+  /// Where a parameter of the codes comes from.
+  struct Source {
+    enum class Kind { kDefault, kInput, kOutput };
+    Kind kind = Kind::kDefault;  ///< kDefault: scale 1, zero point 0
+    int index = 0;               ///< of the node's input or output
+
+    static Source input(int index) { return {Kind::kInput, index}; }
+    static Source output(int index) { return {Kind::kOutput, index}; }
+  };
+  int index = 0;  ///< of the input or output that holds the codes
+  Source scale = {};
+  Source zero_point = {};
+};
+
+/// The part a layer plays in a quantised network. Where no one else looks at the codes of a value,
+/// the importer has it hold the numbers instead (engine/passes/passes.h): the layer still computes
+/// on integers, but the network has activations and gradients in the units of the float network.
+struct CodePorts {
+  std::vector<CodePort> inputs;  ///< codes or, if that input is float32, the numbers
+  std::vector<CodePort> outputs;
+
+  /// The layer rounds to a grid: its derivative is zero nearly everywhere, and the gradient that
+  /// explanations get goes by the straight-through rule (layers/quantised/quantised.h).
+  bool rounds() const { return !outputs.empty(); }
+};
+
 enum class EpilogueRole {
   kNone,
   kHost,    ///< its kernels can apply epilogues to their output (convolution, linear)
@@ -272,6 +300,13 @@ struct LayerDef {
   std::function<std::optional<std::vector<Tensor>>(const InferContext&, const ChannelAffine&)>
       absorb = nullptr;
   std::function<std::optional<HeadPart>(const InferContext&)> head = nullptr;
+  /// Every element of the outputs is an element of input 0 (of any input, if variadic), picked by
+  /// place or by rank: the same for codes and for the numbers they stand for.
+  bool picks = false;
+  /// The ports of a node with that many inputs that hold codes.
+  std::function<CodePorts(const Attributes&, int input_count)> codes = nullptr;
+  /// Attributes with which output ports of `codes` hold float32 numbers; null: only codes.
+  std::function<Attributes(const Attributes&)> writing_numbers = nullptr;
 
   std::vector<OnnxOperator> onnx = {};
   std::vector<Example> examples = {};

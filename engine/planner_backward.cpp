@@ -46,6 +46,11 @@ void Planner::differentiate(const Node& fused) {
                          !gradients_[static_cast<size_t>(id)].empty();
     gradients.push_back(reached ? gradient_of(id) : Location{});
   }
+  // Where every path ends in integers nothing arrives; zeros would pass for a gradient.
+  if (std::all_of(gradients.begin(), gradients.end(),
+                  [](const Location& gradient) { return gradient.buffer == kNone; })) {
+    return;
+  }
   gradients[0] = differentiate_epilogues(fused, gradients[0]);
   const Node node = without_epilogues(fused);
   const LayerDef& layer = *node.layer;

@@ -689,23 +689,22 @@ TEST(OnnxUnsupported, InputsThatAreNoTensorsOrHaveNoRank) {
 
 // ---- The zoo -----------------------------------------------------------------------------------
 
-/// All float models of the zoo with their manifests.
+/// All models of the zoo with their manifests.
 std::vector<std::pair<std::filesystem::path, nlohmann::json>> zoo_models(
     const std::filesystem::path& shared) {
   std::vector<std::pair<std::filesystem::path, nlohmann::json>> models;
   for (const auto& entry : std::filesystem::directory_iterator(shared / "zoo")) {
     if (!std::filesystem::exists(entry.path() / "model.onnx")) continue;
-    if (entry.path().filename() == "mobilenetv2_int8") continue;
     std::ifstream manifest(entry.path() / "manifest.json");
     models.emplace_back(entry.path() / "model.onnx", nlohmann::json::parse(manifest));
   }
   return models;
 }
 
-TEST(OnnxZoo, AllFloatModelsImportAndBind) {
+TEST(OnnxZoo, AllModelsImportAndBind) {
   REQUIRE_SHARED(shared);
   const auto models = zoo_models(shared);
-  EXPECT_EQ(models.size(), 18u);
+  EXPECT_EQ(models.size(), 19u);
   for (const auto& [file, manifest] : models) {
     OnnxInfo info;
     const Graph graph = import_onnx(file, &info);

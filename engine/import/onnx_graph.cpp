@@ -4,6 +4,7 @@
 #include <queue>
 
 #include "engine/import/onnx_condition.h"
+#include "engine/passes/passes.h"
 
 namespace camlucida {
 namespace {
@@ -152,7 +153,7 @@ Graph OnnxGraphImporter::run() {
   }
   if (!unsupported_.empty()) throw unsupported_.error(file_);
   names_.apply(builder_);
-  return std::move(builder_).build();
+  return codes_to_numbers(std::move(builder_).build());
 }
 
 // ---- Names -------------------------------------------------------------------------------------

@@ -12,6 +12,13 @@
 /// None of them changes what a kept value holds, up to rounding.
 namespace camlucida {
 
+/// Lets the values of a quantised network hold the numbers that their codes stand for, as float32,
+/// where that changes nothing but their representation: every producer and reader of the value
+/// knows its codes (LayerDef::codes) by one and the same constant scale and zero point, or picks
+/// elements. The layers compute on the same integers as before. Inputs and outputs of the graph
+/// keep their type, and so do codes that anything else reads.
+Graph codes_to_numbers(const Graph& graph);
+
 /// Fixes the shapes of all values from those of the inputs (by name; missing = as declared, an
 /// unknown first extent = 1), and turns into constants what follows from constants and shapes
 /// alone, so that shape arithmetic disappears.

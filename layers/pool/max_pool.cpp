@@ -121,6 +121,7 @@ std::vector<Example> examples() {
 void register_max_pool(Registry& registry) {
   LayerDef layer;
   layer.name = "MaxPool";
+  layer.picks = true;
   layer.prototype = MaxPoolAttributes{};
   layer.infer = infer;
   layer.forward = forward;

@@ -62,6 +62,11 @@ LayerDef cast() {
   layer.is_identity = [](const InferContext& context) {
     return context.attributes.as<CastAttributes>().to == name_of(context.dtype(0));
   };
+  // An integer made a float32 is the number that a code of scale 1 and zero point 0 stands for.
+  layer.codes = [](const Attributes& attributes, int) {
+    if (attributes.as<CastAttributes>().to != name_of(DType::kFloat32)) return CodePorts{};
+    return CodePorts{.inputs = {{.index = 0}}};
+  };
   layer.onnx = {{.name = "Cast", .read = [](const NodeSource& node) {
                    const DType to = shape::read_onnx_type(node, "to", DType::kFloat32);
                    return Reading{CastAttributes{std::string(name_of(to))}};

@@ -71,6 +71,7 @@ Example example(std::string name, int64_t axis, std::vector<Shape> shapes) {
 void register_concat(Registry& registry) {
   LayerDef layer;
   layer.name = "Concat";
+  layer.picks = true;
   layer.variadic = true;
   layer.prototype = ConcatAttributes{};
   layer.infer = infer;

@@ -55,6 +55,7 @@ bool keeps_shape(const InferContext& context, const shape::Arrange& arrange) {
 LayerDef expand() {
   LayerDef layer;
   layer.name = "Expand";
+  layer.picks = true;
   layer.is_identity = [](const InferContext& c) { return keeps_shape(c, arrange_expand); };
   layer.onnx = {{.name = "Expand", .first_opset = 8}};
   layer.examples = {
@@ -72,6 +73,7 @@ LayerDef expand() {
 LayerDef tile() {
   LayerDef layer;
   layer.name = "Tile";
+  layer.picks = true;
   layer.is_identity = [](const InferContext& c) { return keeps_shape(c, arrange_tile); };
   layer.onnx = {{.name = "Tile", .first_opset = 6}};
   layer.examples = {

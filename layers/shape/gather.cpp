@@ -68,6 +68,7 @@ std::vector<Rearrangement> arrange_gather(const Operands& node) {
 LayerDef gather() {
   LayerDef layer;
   layer.name = "Gather";
+  layer.picks = true;
   layer.prototype = GatherAttributes{};
   layer.saves.inputs = true;
   layer.infer = [](const InferContext& context) {

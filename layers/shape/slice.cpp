@@ -112,6 +112,7 @@ LayerDef slice() {
   constexpr double kToTheEnd = 9.2e18;
   LayerDef layer;
   layer.name = "Slice";
+  layer.picks = true;
   layer.is_identity = [](const InferContext& context) {
     for (int i = 1; i < context.input_count(); ++i) {
       if (context.has(i) && context.constant(i) == nullptr) return false;
@@ -173,6 +174,7 @@ Reading read_split(const NodeSource& node) {
 LayerDef split() {
   LayerDef layer;
   layer.name = "Split";
+  layer.picks = true;
   layer.prototype = SplitAttributes{};
   layer.onnx = {
       {.name = "Split",

@@ -55,6 +55,7 @@ Example transpose_example(std::string name, Shape shape, std::vector<int64_t> pe
 LayerDef transpose() {
   LayerDef layer;
   layer.name = "Transpose";
+  layer.picks = true;
   layer.prototype = TransposeAttributes{};
   layer.is_identity = [](const InferContext& context) {
     const std::vector<int64_t>& order = context.attributes.as<TransposeAttributes>().permutation;
@@ -136,6 +137,7 @@ std::vector<Rearrangement> arrange_space_to_depth(const Operands& node) {
 LayerDef depth_to_space() {
   LayerDef layer;
   layer.name = "DepthToSpace";
+  layer.picks = true;
   layer.prototype = DepthToSpaceAttributes{};
   layer.onnx = {
       {.name = "DepthToSpace", .read = [](const NodeSource& node) {
@@ -158,6 +160,7 @@ LayerDef depth_to_space() {
 LayerDef space_to_depth() {
   LayerDef layer;
   layer.name = "SpaceToDepth";
+  layer.picks = true;
   layer.prototype = SpaceToDepthAttributes{};
   layer.onnx = {{.name = "SpaceToDepth", .read = [](const NodeSource& node) {
                    return Reading{SpaceToDepthAttributes{node.integer("blocksize", 1)}};
