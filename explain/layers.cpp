@@ -108,6 +108,18 @@ LayerChoice choose_layer(const Graph& bound, ValueId input, ValueId score) {
   return {last, "last layer with spatial extent that every path to the score goes through"};
 }
 
+bool rounds_between(const Graph& bound, ValueId value, ValueId score) {
+  const std::vector<bool> on_path = values_between(bound, {value}, score);
+  const auto is_on_path = [&](ValueId id) {
+    return id != kNone && on_path[static_cast<size_t>(id)];
+  };
+  return std::any_of(bound.nodes().begin(), bound.nodes().end(), [&](const Node& node) {
+    return node.layer->codes && std::any_of(node.inputs.begin(), node.inputs.end(), is_on_path) &&
+           std::any_of(node.outputs.begin(), node.outputs.end(), is_on_path) &&
+           node.layer->codes(node.attributes, static_cast<int>(node.inputs.size())).rounds();
+  });
+}
+
 LayerChoice find_score(const Graph& bound, ValueId output) {
   ValueId value = output;
   while (bound.value(value).producer != kNone) {

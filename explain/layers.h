@@ -34,6 +34,10 @@ struct LayerChoice {
 /// and residual sums included. Throws Error(kUsage) if the network has none.
 LayerChoice choose_layer(const Graph& bound, ValueId input, ValueId score);
 
+/// Whether a gradient from `score` to `value` passes layers of a quantised network that round, so
+/// that it goes by the straight-through rule (CodePorts::rounds).
+bool rounds_between(const Graph& bound, ValueId value, ValueId score);
+
 /// The tensor whose entries are the class scores: `output` itself, or the one before it if the
 /// graph ends in a softmax. `reason` is empty when nothing was skipped.
 LayerChoice find_score(const Graph& bound, ValueId output);

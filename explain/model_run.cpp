@@ -283,9 +283,22 @@ class ExplainCall {
       result.score = evidence[0]->score(t);
       result.target = shown(targets_[t], result.score, ranking);
       result.passes = passes;
+      if (straight_through(method, passes)) {
+        result.parameters["gradients"] = "by the straight-through rule, the network is quantised";
+      }
       explanations.push_back(std::move(result));
     }
     return explanations;
+  }
+
+  /// Whether gradients that the method used passed layers that round.
+  bool straight_through(const ExplainerDef& method, const Passes& passes) const {
+    if (passes.backwards == 0) return false;
+    const ValueId score = bound_->require(score_);
+    if (!method.uses_layer) return rounds_between(*bound_, bound_->require(state_.input), score);
+    return std::any_of(layers_.begin(), layers_.end(), [&](const LayerChoice& layer) {
+      return rounds_between(*bound_, layer.value, score);
+    });
   }
 
   void check_layer(ValueId id) const {

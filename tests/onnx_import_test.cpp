@@ -709,7 +709,11 @@ TEST(OnnxZoo, AllModelsImportAndBind) {
     OnnxInfo info;
     const Graph graph = import_onnx(file, &info);
     EXPECT_EQ(info.opsets.at(""), manifest["onnx"]["opset"]["ai.onnx"]) << file;
-    EXPECT_EQ(info.operators, manifest["onnx"]["operators"]) << file;
+    std::map<std::string, int64_t> operators;  // the manifests leave domains out
+    for (const auto& [name, count] : info.operators) {
+      operators[name.substr(name.rfind('.') + 1)] += count;
+    }
+    EXPECT_EQ(operators, manifest["onnx"]["operators"]) << file;
     const std::string input = manifest["input"]["name"];
     const Shape shape(manifest["input"]["example_shape"].get<std::vector<int64_t>>());
     const Graph bound = bind_shapes(graph, {{input, shape}});

@@ -209,6 +209,18 @@ class NetworkCheck {
     return different;
   }
 
+  /// Drops the layers after which the network rounds, and says so.
+  std::string leave_out_rounded(std::vector<std::string>& points) const {
+    const size_t dropped = std::erase_if(points, [&](const std::string& name) {
+      return rounds_between(bound_, bound_.require(name), score_);
+    });
+    if (dropped == 0) return "";
+    return fmt::format(
+        "{} layers left out: the network is quantised and rounds after them, so that differences "
+        "show no derivative",
+        dropped);
+  }
+
   double score_of(const std::vector<double>& scores) const {
     double sum = 0;
     for (size_t i = 0; i < scores.size(); ++i) sum += seed_[i] * scores[i];
@@ -220,7 +232,8 @@ class NetworkCheck {
   /// the same reason `d` leaves out entries that are exactly zero (rectified ones).
   void check_derivatives() {
     CheckSection section{"derivative", {}, ""};
-    const std::vector<std::string> points = derivative_points();
+    std::vector<std::string> points = derivative_points();
+    section.note = leave_out_rounded(points);
     if (!points.empty()) {
       ExactRun exact(bound_);
       NormalNumbers normal(options_.seed + 3);

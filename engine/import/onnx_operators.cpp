@@ -18,18 +18,12 @@ constexpr const char* kRewritten =
 
 const std::map<std::string, const char*>& nearest_forms() {
   static const std::map<std::string, const char*> kForms = {
-      {"ArgMax", kEndBefore},
-      {"ArgMin", kEndBefore},
-      {"Compress", kEndBefore},
-      {"GRU", kUnrolled},
-      {"LSTM", kUnrolled},
-      {"Loop", kUnrolled},
-      {"Multinomial", kEndBefore},
-      {"NonMaxSuppression", kEndBefore},
-      {"NonZero", kEndBefore},
-      {"RNN", kUnrolled},
-      {"Scan", kUnrolled},
-      {"TopK", kEndBefore},
+      {"ArgMax", kEndBefore},      {"ArgMin", kEndBefore},
+      {"Compress", kEndBefore},    {"GRU", kUnrolled},
+      {"LSTM", kUnrolled},         {"Loop", kUnrolled},
+      {"Multinomial", kEndBefore}, {"NonMaxSuppression", kEndBefore},
+      {"NonZero", kEndBefore},     {"RNN", kUnrolled},
+      {"Scan", kUnrolled},         {"TopK", kEndBefore},
       {"Unique", kEndBefore},
   };
   return kForms;

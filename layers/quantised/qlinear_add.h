@@ -16,15 +16,17 @@ class SumOfCodes {
   SumOfCodes(const Grid& a, const Grid& b, const Grid& y)
       : range_(y.range()), a_ratio_(a.scale() / y.scale()), b_ratio_(b.scale() / y.scale()) {
     const float b_zero = b_ratio_ * static_cast<float>(b.zero());
-    fixed_ = static_cast<float>(y.zero()) - fused(a.zero(), a_ratio_, b_zero);
+    fixed_ = static_cast<float>(y.zero()) - fused(static_cast<float>(a.zero()), a_ratio_, b_zero);
   }
 
   int64_t operator()(int64_t a, int64_t b) const {
-    return range_.saturate(std::nearbyint(fused(a, a_ratio_, fused(b, b_ratio_, fixed_))));
+    return range_.saturate(std::nearbyint(unrounded(static_cast<float>(a), static_cast<float>(b))));
   }
+  /// The code before rounding and saturation.
+  float unrounded(float a, float b) const { return fused(a, a_ratio_, fused(b, b_ratio_, fixed_)); }
 
  private:
-  static float fused(int64_t code, float ratio, float addend) {
+  static float fused(float code, float ratio, float addend) {
     return static_cast<float>(static_cast<double>(code) * static_cast<double>(ratio) +
                               static_cast<double>(addend));
   }
