@@ -20,8 +20,8 @@ class SessionPool {
     int threads = 1;       ///< per session, 0 = all cores
     size_t max_bytes = 0;  ///< of one session's arena; 0 = physical memory decides
     int max_batch = 8;     ///< rows that `lend_batch` puts in one pass at most
-    /// Bytes of activations next to each other in one pass, unless its weights take more: beyond
-    /// the cache a row costs more in a batch than alone.
+    /// Bytes that a step of one pass may read and write: beyond the cache a row costs more in a
+    /// batch than alone. An eighth of the network's weights if that is more.
     size_t cache_bytes = size_t{16} << 20;
   };
 
