@@ -1,5 +1,7 @@
 #pragma once
 
+#include <span>
+
 #include "engine/image/image.h"
 #include "engine/image/preprocess.h"
 #include "engine/tensor.h"
@@ -30,5 +32,14 @@ Image render_map(const Tensor& map, const RenderOptions& options = {});
 /// belongs to a picture of another size, or the options make no sense.
 Image render_overlay(const Image& picture, const Tensor& map, const Placement& placement,
                      const RenderOptions& options = {});
+
+/// The colour of the map of rank `rank` in a composite; repeats after seven.
+Rgb class_colour(size_t rank);
+
+/// Maps that belong together (FM-G-CAM), all of one shape, on one picture: where a map is high its
+/// class's colour shows, `alpha` times as strong as the map, the picture elsewhere. Values beyond
+/// [0, 1] are clipped. Errors as for render_overlay.
+Image render_composite(const Image& picture, std::span<const Tensor> maps,
+                       const Placement& placement, double alpha = 0.8);
 
 }  // namespace camlucida

@@ -163,5 +163,29 @@ TEST(Render, RefusesWhatDoesNotFit) {
   EXPECT_ERROR(render_map(map, {.low = 1.0, .high = 1.0}), kUsage, "limit");
 }
 
+TEST(RenderComposite, EveryMapHasItsColour) {
+  const Image picture = plain(4, 1, 100);
+  Placement placement = Placement::identity(4, 1);
+  const Tensor first = Tensor::from_floats(Shape{1, 4}, {1, 0, 1, -3});
+  const Tensor second = Tensor::from_floats(Shape{1, 4}, {0, 0, 1, 0});
+  const std::vector<Tensor> maps = {first, second};
+  const Image image = render_composite(picture, maps, placement, 1.0);
+  EXPECT_EQ(pixel(image, 0, 0), class_colour(0));
+  EXPECT_EQ(pixel(image, 1, 0), (Rgb{100, 100, 100}));
+  const Rgb both = pixel(image, 2, 0);
+  EXPECT_NEAR(both.r, (class_colour(0).r + class_colour(1).r) / 2.0, 1.0);
+  EXPECT_NEAR(both.b, (class_colour(0).b + class_colour(1).b) / 2.0, 1.0);
+  EXPECT_EQ(pixel(image, 3, 0), (Rgb{100, 100, 100}));
+  EXPECT_EQ(pixel(render_composite(picture, maps, placement, 0.5), 0, 0),
+            (Rgb{static_cast<uint8_t>(std::lround((100 + class_colour(0).r) / 2.0)),
+                 static_cast<uint8_t>(std::lround((100 + class_colour(0).g) / 2.0)),
+                 static_cast<uint8_t>(std::lround((100 + class_colour(0).b) / 2.0))}));
+  EXPECT_NE(class_colour(0), class_colour(1));
+  EXPECT_EQ(class_colour(7), class_colour(0));
+  const std::vector<Tensor> uneven = {first, Tensor(Shape{2, 2})};
+  EXPECT_ERROR(render_composite(picture, uneven, placement), kUsage, "together");
+  EXPECT_ERROR(render_composite(picture, {}, placement), kUsage, "no maps");
+}
+
 }  // namespace
 }  // namespace camlucida
