@@ -41,13 +41,24 @@ const Tensor& Evidence::activation(const std::string& value) {
   return activations_.emplace(value, session_.activation(value)).first->second;
 }
 
+bool Evidence::has_gradient(const std::string& value) const {
+  const std::vector<std::string>& planned = session_.plan().needs().gradient_to;
+  return std::find(planned.begin(), planned.end(), value) != planned.end();
+}
+
 Tensor Evidence::gradient(const std::string& value, size_t t) {
-  if (!ran_backward_) {
+  ++gradient_reads_;
+  if (gradients_.empty()) {
     run_backward(seeds_of(targets_, scores()));
-    ran_backward_ = true;
+    // All at once: passes from other starts overwrite what the session has.
+    for (const std::string& name : session_.plan().needs().gradient_to) {
+      gradients_.emplace(name, session_.gradient(name));
+    }
   }
-  auto it = gradients_.find(value);
-  if (it == gradients_.end()) it = gradients_.emplace(value, session_.gradient(value)).first;
+  const auto it = gradients_.find(value);
+  if (it == gradients_.end()) {
+    throw Error(ErrorKind::kInternal, "the run was not planned for a gradient at '" + value + "'");
+  }
   const Tensor& all = it->second;
   TensorDesc desc = all.desc();
   desc.shape[0] /= static_cast<int64_t>(targets_.size());
@@ -58,7 +69,6 @@ Tensor Evidence::gradient(const std::string& value, size_t t) {
 
 Tensor Evidence::propagate(const std::string& value, const Tensor& starts) {
   run_backward(starts);
-  ran_backward_ = false;
   ++passes_.backwards;
   return session_.gradient(value);
 }

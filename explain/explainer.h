@@ -23,6 +23,8 @@
 /// ways to run the network again on variants of the picture or of the layer.
 namespace camlucida {
 
+class HeadCache;
+
 /// What is explained: a bound network, its picture input, the tensor of scores and the layer.
 struct Subject {
   const Graph* graph = nullptr;  ///< bound, before any simplification
@@ -30,6 +32,7 @@ struct Subject {
   std::string score;             ///< value name of the score tensor
   std::string layer;             ///< value name of the target layer
   Preprocessing preprocessing;   ///< for methods that mask the picture before mean and deviation
+  HeadCache* heads = nullptr;    ///< of `graph`, or null: look for the head anew
 };
 
 /// Passes through the network, as a method's cost is counted: per image, whatever the batch.
@@ -71,6 +74,10 @@ class Evidence {
   /// carry derivatives: `starts` [targets, classes, ...]. Returns [targets, C, h, w]; counts as one
   /// backward.
   Tensor propagate(const std::string& value, const Tensor& starts);
+  /// Whether the run was planned for the gradient at `value`.
+  bool has_gradient(const std::string& value) const;
+  /// How often gradient() was asked: a method that never does owes no backward pass.
+  int64_t gradient_reads() const { return gradient_reads_; }
 
   /// Writes row i, a variant of the picture or of the activation ([C, H, W] floats).
   using FillRow = std::function<void(int64_t row, float* values)>;
@@ -109,8 +116,8 @@ class Evidence {
   std::vector<Target> targets_;
   Tensor scores_;
   std::map<std::string, Tensor> activations_;
-  std::map<std::string, Tensor> gradients_;  // [T, C, h, w]
-  bool ran_backward_ = false;                // from the scores' derivatives
+  std::map<std::string, Tensor> gradients_;  // [T, C, h, w], all that the plan has
+  int64_t gradient_reads_ = 0;
   Passes passes_;
   double backward_ms_ = 0;
   ProgressFunction progress_;
@@ -126,6 +133,9 @@ struct RawMap {
   /// What else the method found, by name: "weights" [C], "components" [Q, h, w], "gradient"
   /// [C, H, W]. Float32 or float64; written to files on request.
   std::map<std::string, Tensor> artefacts = {};
+  /// Makes the maps of the channels [1, C, h, w] whose sum is `raw`; empty: they are weights[k]
+  /// A_k, or there are none.
+  std::function<Tensor()> summands = {};
   /// Short lists for the JSON: "trajectory", "component_weights", "masked_scores".
   std::map<std::string, std::vector<double>> series = {};
 };

@@ -86,4 +86,12 @@ std::variant<LinearHead, std::string> find_linear_head(const Graph& bound, Value
   return HeadWalk(bound, layer, score).run(layer);
 }
 
+std::variant<LinearHead, std::string> HeadCache::find(ValueId layer, ValueId score) {
+  const std::lock_guard lock(mutex_);
+  const auto known = found_.find({layer, score});
+  if (known != found_.end()) return known->second;
+  return found_.emplace(std::pair{layer, score}, find_linear_head(graph_, layer, score))
+      .first->second;
+}
+
 }  // namespace camlucida

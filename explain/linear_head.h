@@ -1,6 +1,9 @@
 #pragma once
 
+#include <map>
+#include <mutex>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -25,5 +28,19 @@ struct LinearHead {
 /// none, fit to be shown to a user.
 std::variant<LinearHead, std::string> find_linear_head(const Graph& bound, ValueId layer,
                                                        ValueId score);
+
+/// The heads of one bound graph, each found once: finding one copies its weights. Any number of
+/// threads may ask.
+class HeadCache {
+ public:
+  explicit HeadCache(const Graph& bound) : graph_(bound) {}
+
+  std::variant<LinearHead, std::string> find(ValueId layer, ValueId score);
+
+ private:
+  const Graph& graph_;
+  std::mutex mutex_;
+  std::map<std::pair<ValueId, ValueId>, std::variant<LinearHead, std::string>> found_;
+};
 
 }  // namespace camlucida

@@ -139,6 +139,7 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
                                            .threads = options.threads,
                                            .max_bytes = options.max_memory,
                                            .max_batch = options.max_batch});
+  state->heads.emplace(state->bound);
   return Model(std::move(state));
 }
 
@@ -159,6 +160,7 @@ Model Model::with_graph(Graph graph) const {
   state->labels = state_->labels;
   state->manifest = state_->manifest;
   state->pool.emplace(state->graph, state->input, state_->pool->options());
+  state->heads.emplace(state->bound);
   return Model(std::move(state));
 }
 
@@ -179,7 +181,9 @@ SessionPool& Model::sessions() const { return *state_->pool; }
 Subject Model::subject(const std::string& layer) const {
   const Graph& bound = state_->bound;
   const ValueId value = layer.empty() ? default_layer().value : bound.require(layer);
-  return {&bound, state_->input, state_->score, bound.value(value).name, state_->preprocessing};
+  return {
+      &bound,         state_->input, state_->score, bound.value(value).name, state_->preprocessing,
+      &*state_->heads};
 }
 
 Shape Model::input_shape() const {

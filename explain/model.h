@@ -69,6 +69,8 @@ struct ExplainOptions {
   Normalisation normalisation = Normalisation::kMinMax;
   std::map<std::string, std::string> settings;  ///< "method.parameter" to value
   uint64_t seed = 0;                            ///< of methods that draw random numbers
+  bool aug_smooth = false;    ///< mean over six views of the picture (explain/smoothing.h)
+  bool eigen_smooth = false;  ///< first principal component instead of the sum over channels
   /// Told how far the method that runs has come; may throw to cancel.
   ProgressFunction progress = {};
 };

@@ -8,6 +8,7 @@
 #include "explain/heatmap.h"
 #include "explain/model_state.h"
 #include "explain/render.h"
+#include "explain/smoothing.h"
 #include "explain/status.h"
 #include "explain/target_grammar.h"
 
@@ -112,32 +113,39 @@ class ExplainCall {
     Stopwatch watch;
     bind(input.tensor.shape());
     std::vector<std::vector<Explanation>> by_request(requests_.size());
+    const std::span<const View> views =
+        options_.aug_smooth ? smoothing_views() : smoothing_views().first(1);
     for (const Group& group : groups()) {
       SessionPool::Lease session = state_.pool->lend(input.tensor.shape(), group.needs);
       answer.timing.plan += watch.lap();
-      session->forward(input.tensor);
-      if (!answer.prediction.scores.defined()) {
-        answer.prediction.scores = session->activation(score_);
-        // Another value that a target names holds no classes.
-        if (score_ == state_.score && kind_without_classes().empty()) {
-          *ranking = rank_classes(answer.prediction.scores, state_.labels);
+      std::vector<std::vector<std::vector<Explanation>>> by_view(requests_.size());
+      for (size_t v = 0; v < views.size(); ++v) {
+        const Tensor picture = v == 0 ? input.tensor : make_view(input.tensor, views[v]);
+        session->forward(picture);
+        if (!answer.prediction.scores.defined()) {
+          answer.prediction.scores = session->activation(score_);
+          // Another value that a target names holds no classes.
+          if (score_ == state_.score && kind_without_classes().empty()) {
+            *ranking = rank_classes(answer.prediction.scores, state_.labels);
+          }
+          resolve_targets(answer.prediction.scores, *ranking, input.placement);
         }
-        resolve_targets(answer.prediction.scores, *ranking, input.placement);
+        answer.timing.forward += watch.lap();
+        std::vector<std::unique_ptr<Evidence>> evidence;
+        for (const Subject& subject : subjects_) {
+          evidence.push_back(
+              std::make_unique<Evidence>(*state_.pool, *session, picture, subject, targets_));
+          evidence.back()->set_progress(options_.progress);
+        }
+        for (const size_t index : group.requests) {
+          by_view[index].push_back(explain(requests_[index], evidence, *ranking, input));
+        }
+        double backward = 0;
+        for (const auto& one : evidence) backward += one->backward_ms();
+        answer.timing.backward += backward;
+        answer.timing.explain += watch.lap() - backward;
       }
-      answer.timing.forward += watch.lap();
-      std::vector<std::unique_ptr<Evidence>> evidence;
-      for (const Subject& subject : subjects_) {
-        evidence.push_back(
-            std::make_unique<Evidence>(*state_.pool, *session, input.tensor, subject, targets_));
-        evidence.back()->set_progress(options_.progress);
-      }
-      for (const size_t index : group.requests) {
-        by_request[index] = explain(requests_[index], evidence, *ranking, input);
-      }
-      double backward = 0;
-      for (const auto& one : evidence) backward += one->backward_ms();
-      answer.timing.backward += backward;
-      answer.timing.explain += watch.lap() - backward;
+      for (const size_t index : group.requests) by_request[index] = average(by_view[index]);
     }
     for (std::vector<Explanation>& explanations : by_request) {
       std::move(explanations.begin(), explanations.end(), std::back_inserter(answer.explanations));
@@ -196,7 +204,8 @@ class ExplainCall {
     for (const LayerChoice& layer : layers_) {
       check_layer(layer.value);
       subjects_.push_back(Subject{bound_, state_.input, score_, bound_->value(layer.value).name,
-                                  state_.preprocessing});
+                                  state_.preprocessing,
+                                  bound_ == &state_.bound ? &*state_.heads : nullptr});
     }
   }
 
@@ -264,18 +273,25 @@ class ExplainCall {
                                    const PreparedInput& input) {
     const ExplainerDef& method = *request.choice.method;
     const size_t layers = method.uses_layer ? evidence.size() : 1;
-    Passes passes{.forwards = 1, .backwards = method.uses_gradient ? 1 : 0};
+    Passes passes{.forwards = 1};
+    bool shares_backward = false;
     std::vector<std::vector<RawMap>> maps;  // [layer][target]
     for (size_t i = 0; i < layers; ++i) {
       const Passes before = evidence[i]->passes();
+      const int64_t reads = evidence[i]->gradient_reads();
       maps.push_back(method.explain(*evidence[i], request.settings));
+      shares_backward = shares_backward || evidence[i]->gradient_reads() > reads;
       passes = passes + (evidence[i]->passes() - before);
+      if (options_.eigen_smooth) {
+        for (RawMap& map : maps.back()) smooth(map, *evidence[i]);
+      }
       if (maps.back().size() != targets_.size()) {
         throw Error(ErrorKind::kInternal, "method " + method.name + " gave " +
                                               std::to_string(maps.back().size()) + " maps for " +
                                               std::to_string(targets_.size()) + " targets");
       }
     }
+    if (shares_backward) passes.backwards += 1;
     request.settings.check_all_read();
     std::vector<Explanation> explanations;
     for (size_t t = 0; t < targets_.size(); ++t) {
@@ -299,6 +315,33 @@ class ExplainCall {
     return std::any_of(layers_.begin(), layers_.end(), [&](const LayerChoice& layer) {
       return rounds_between(*bound_, layer.value, score);
     });
+  }
+
+  static void smooth(RawMap& map, Evidence& evidence) {
+    if (smooth_over_channels(map, evidence.activation(evidence.subject().layer))) return;
+    map.remark += (map.remark.empty() ? "" : " ") +
+                  std::string("Eigen smoothing does not apply: the map is no sum over channels.");
+  }
+
+  /// The explanations of the picture with the maps of all its views averaged.
+  static std::vector<Explanation> average(std::vector<std::vector<Explanation>>& by_view) {
+    std::vector<Explanation> explanations = std::move(by_view[0]);
+    if (by_view.size() == 1) return explanations;
+    for (size_t t = 0; t < explanations.size(); ++t) {
+      Explanation& result = explanations[t];
+      std::vector<Tensor> raws = {result.raw};
+      std::vector<Tensor> maps = {result.map};
+      for (size_t v = 1; v < by_view.size(); ++v) {
+        raws.push_back(by_view[v][t].raw);
+        maps.push_back(by_view[v][t].map);
+        result.passes = result.passes + by_view[v][t].passes;
+      }
+      result.raw = mean_over_views(raws);
+      result.map = mean_over_views(maps);
+      result.statistics = statistics_of(result.raw);
+      result.parameters["aug_smooth"] = "true";
+    }
+    return explanations;
   }
 
   void check_layer(ValueId id) const {
@@ -381,11 +424,12 @@ class ExplainCall {
     result.slug = request.choice.name() + "." + targets_[t].slug();
     result.raw = first.raw;
     result.parameters = request.settings.used();
+    if (options_.eigen_smooth) result.parameters["eigen_smooth"] = "true";
     result.artefacts = first.artefacts;
     result.series = first.series;
     result.placement = input.placement;
     result.statistics = statistics_of(result.raw);
-    result.status = judge(method, *evidence[0], t, result.statistics, &result.advice);
+    result.status = judge(method, *evidence[0], t, first, result.statistics, &result.advice);
     if (!first.remark.empty()) result.advice += (result.advice.empty() ? "" : " ") + first.remark;
     if (method.uses_layer) {
       result.layer_shape = bound_->value(layers_[0].value).desc.shape;
@@ -404,7 +448,9 @@ class ExplainCall {
     }
     result.map = finished[0];
     if (finished.size() > 1) {
-      result.map = fuse_maps(finished, options_.normalisation, method.fusion);
+      // The maps of a joint method share one scale: fusing must not scale them one by one.
+      result.map = fuse_maps(finished, method.joint ? Normalisation::kRaw : options_.normalisation,
+                             method.fusion);
       result.parameters["layer_fusion"] = name_of(method.fusion);
     }
     return result;

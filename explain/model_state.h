@@ -1,5 +1,6 @@
 #pragma once
 
+#include "explain/linear_head.h"
 #include "explain/model.h"
 
 namespace camlucida {
@@ -19,6 +20,7 @@ struct ModelState {
   Labels labels;
   std::optional<Manifest> manifest;
   std::optional<SessionPool> pool;
+  std::optional<HeadCache> heads;  ///< of `bound`
 };
 
 }  // namespace camlucida

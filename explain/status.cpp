@@ -16,6 +16,17 @@ bool all_zero(const Tensor& tensor) {
   return std::all_of(values.begin(), values.end(), [](float v) { return v == 0.0f; });
 }
 
+/// Whether the score does not react to the layer. A method that found its weights without the
+/// gradient (closed form) found the mean of it.
+bool zero_gradient(Evidence& evidence, size_t target, const RawMap& map) {
+  const std::string& layer = evidence.subject().layer;
+  if (evidence.has_gradient(layer)) return all_zero(evidence.gradient(layer, target));
+  const auto weights = map.artefacts.find("weights");
+  if (weights == map.artefacts.end()) return false;
+  const std::vector<double> values = weights->second.to_doubles();
+  return std::all_of(values.begin(), values.end(), [](double v) { return v == 0.0; });
+}
+
 }  // namespace
 
 const char* name_of(Status status) {
@@ -42,7 +53,7 @@ const char* name_of(Status status) {
   return "unknown";
 }
 
-Status judge(const ExplainerDef& method, Evidence& evidence, size_t target,
+Status judge(const ExplainerDef& method, Evidence& evidence, size_t target, const RawMap& map,
              const RawStatistics& statistics, std::string* advice) {
   const std::string& layer = evidence.subject().layer;
   if (statistics.nonfinite > 0) {
@@ -60,7 +71,7 @@ Status judge(const ExplainerDef& method, Evidence& evidence, size_t target,
       *advice = "The layer is zero everywhere for this picture: choose an earlier one.";
       return Status::kDeadLayer;
     }
-    if (method.uses_gradient && all_zero(evidence.gradient(layer, target))) {
+    if (method.uses_gradient && zero_gradient(evidence, target, map)) {
       *advice = "The score does not react to this layer for this picture: choose an earlier one.";
       return Status::kZeroGradient;
     }

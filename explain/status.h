@@ -6,7 +6,8 @@
 namespace camlucida {
 
 /// Whether the map means something, and if not why and what to do (one sentence in `advice`).
-Status judge(const ExplainerDef& method, Evidence& evidence, size_t target,
+/// `map`: what the method gave for this target at the first layer.
+Status judge(const ExplainerDef& method, Evidence& evidence, size_t target, const RawMap& map,
              const RawStatistics& statistics, std::string* advice);
 
 }  // namespace camlucida

@@ -37,17 +37,26 @@ void check_class(const Shape& scores, int64_t index) {
 }
 
 /// A target that is a function of all logits with one class in the centre.
-Target class_target(const std::string& kind, int64_t index, bool linear,
-                    std::function<double(const float*, int64_t)> value,
-                    std::function<void(const float*, int64_t, float*)> gradient) {
-  return Target(
-      {.description = kind + ":" + std::to_string(index),
-       .class_index = index,
-       .linear = linear,
-       .check = [index](const Shape& shape) { check_class(shape, index); },
-       .value = [value](const Shape& shape, const float* row) { return value(row, shape[1]); },
-       .gradient = [gradient](const Shape& shape, const float* row,
-                              float* seed) { gradient(row, shape[1], seed); }});
+Target class_target(
+    const std::string& kind, int64_t index, bool linear,
+    std::function<double(const float*, int64_t)> value,
+    std::function<void(const float*, int64_t, float*)> gradient,
+    std::function<void(const float*, int64_t, const double*, double*)> hessian_product = {}) {
+  Target::Function function{
+      .description = kind + ":" + std::to_string(index),
+      .class_index = index,
+      .linear = linear,
+      .check = [index](const Shape& shape) { check_class(shape, index); },
+      .value = [value](const Shape& shape, const float* row) { return value(row, shape[1]); },
+      .gradient = [gradient](const Shape& shape, const float* row,
+                             float* seed) { gradient(row, shape[1], seed); }};
+  if (hessian_product) {
+    function.hessian_product = [hessian_product](const Shape& shape, const float* row,
+                                                 const double* v, double* product) {
+      hessian_product(row, shape[1], v, product);
+    };
+  }
+  return Target(std::move(function));
 }
 
 /// a_c * (indicator of `index`) - b * softmax, the gradient of every logarithmic score.
@@ -56,6 +65,21 @@ void add_log_gradient(const float* row, int64_t classes, int64_t index, double o
   for (int64_t c = 0; c < classes; ++c) {
     seed[c] += static_cast<float>((c == index ? own : 0.0) - p[static_cast<size_t>(c)]);
   }
+}
+
+/// What softmax changes when the scores change by v: P (v - P v), [classes].
+std::vector<double> softmax_change(const float* row, int64_t classes, const double* v) {
+  std::vector<double> p = softmax_row(row, classes);
+  double mean = 0;
+  for (int64_t c = 0; c < classes; ++c) mean += p[static_cast<size_t>(c)] * v[c];
+  for (int64_t c = 0; c < classes; ++c) p[static_cast<size_t>(c)] *= v[c] - mean;
+  return p;
+}
+
+/// The second derivative of every logarithmic score is minus that of log sum exp.
+void subtract_softmax_change(const float* row, int64_t classes, const double* v, double* product) {
+  const std::vector<double> change = softmax_change(row, classes, v);
+  for (int64_t c = 0; c < classes; ++c) product[c] -= change[static_cast<size_t>(c)];
 }
 
 int64_t row_count(const Shape& shape) { return shape.rank() > 0 ? shape.count() / shape[0] : 1; }
@@ -133,6 +157,15 @@ Target Target::probability(int64_t index) {
           seed[c] +=
               static_cast<float>(own * ((c == index ? 1.0 : 0.0) - p[static_cast<size_t>(c)]));
         }
+      },
+      [index](const float* row, int64_t classes, const double* v, double* product) {
+        // The gradient is p_index (e_index - p): both factors change.
+        const std::vector<double> p = softmax_row(row, classes);
+        const std::vector<double> change = softmax_change(row, classes, v);
+        const auto own = static_cast<size_t>(index);
+        for (size_t c = 0; c < p.size(); ++c) {
+          product[c] += change[own] * ((c == own ? 1.0 : 0.0) - p[c]) - p[own] * change[c];
+        }
       });
 }
 
@@ -142,7 +175,8 @@ Target Target::log_probability(int64_t index) {
       [index](const float* row, int64_t classes) { return log_softmax(row, classes, index); },
       [index](const float* row, int64_t classes, float* seed) {
         add_log_gradient(row, classes, index, 1.0, seed);
-      });
+      },
+      subtract_softmax_change);
 }
 
 Target Target::logit_and_log_probability(int64_t index) {
@@ -153,7 +187,8 @@ Target Target::logit_and_log_probability(int64_t index) {
       },
       [index](const float* row, int64_t classes, float* seed) {
         add_log_gradient(row, classes, index, 2.0, seed);
-      });
+      },
+      subtract_softmax_change);
 }
 
 Target Target::similar(Similarity similarity, const std::string& description) {
@@ -290,6 +325,20 @@ Tensor seeds_of(const std::vector<Target>& targets, const Tensor& scores) {
     std::memcpy(static_cast<std::byte*>(seeds.raw()) + t * seed.bytes(), seed.raw(), seed.bytes());
   }
   return seeds;
+}
+
+std::vector<double> Target::hessian_product(const Tensor& scores,
+                                            const std::vector<double>& v) const {
+  const Shape& shape = scores.shape();
+  function_->check(shape);
+  std::vector<double> product(v.size(), 0.0);
+  if (linear()) return product;
+  if (!function_->hessian_product) {
+    throw Error(ErrorKind::kUsage, "the second derivative of '" + describe() + "' is not known",
+                "choose a method that uses gradients only, such as gradcam");
+  }
+  function_->hessian_product(shape, scores.floats(), v.data(), product.data());
+  return product;
 }
 
 }  // namespace camlucida

@@ -52,6 +52,10 @@ class Target {
     std::function<void(const Shape&, const float* row, float* seed)> gradient;
     /// What is compared with what, for methods that explain similarities; null for other targets.
     std::shared_ptr<const Similarity> similarity = nullptr;
+    /// Adds (d^2 value / d row^2) v to `product`, which arrives zeroed. Not needed if `linear`; may
+    /// be null otherwise, for a target that no second-order method is asked for.
+    std::function<void(const Shape&, const float* row, const double* v, double* product)>
+        hessian_product = nullptr;
   };
   explicit Target(Function function);
 
@@ -69,6 +73,9 @@ class Target {
   double score(const Tensor& scores, int64_t image = 0) const;
   /// d score / d scores for every image: the shape of `scores`.
   Tensor seed(const Tensor& scores) const;
+  /// (d^2 score / d scores^2) v for image 0 of `scores`, `v` as long as one row. Throws
+  /// Error(kUsage) if the target does not say.
+  std::vector<double> hessian_product(const Tensor& scores, const std::vector<double>& v) const;
 
  private:
   std::shared_ptr<const Function> function_;

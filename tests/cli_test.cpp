@@ -200,8 +200,42 @@ TEST_F(Cli, AllMethodsThatFit) {
   const json written = read_json(out() / "cat.json");
   for (const json& explanation : written["explanations"]) {
     EXPECT_NE(explanation["method"], "cam");
-    EXPECT_EQ(explanation["backwards"], 1) << explanation["method"];
+    // Behind a linear head Grad-CAM has its weights without the gradient.
+    const int backwards = explanation["parameters"].value("weights", "") == "closed form" ? 0 : 1;
+    EXPECT_EQ(explanation["backwards"], backwards) << explanation["method"];
+    EXPECT_EQ(explanation["forwards"], 1) << explanation["method"];
   }
+}
+
+TEST_F(Cli, ClassesThatCompeteGetAPictureTogether) {
+  const Outcome outcome = explain({picture()}, {"--method", "fmgcam", "--format", "png,json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json file = read_json(out() / "cat.json");
+  ASSERT_EQ(file["explanations"].size(), 3u);
+  std::set<std::string> colours;
+  for (const json& explanation : file["explanations"]) {
+    EXPECT_EQ(explanation["files"]["composite"], "cat.fmgcam.png");
+    colours.insert(explanation["colour"].get<std::string>());
+  }
+  EXPECT_EQ(colours.size(), 3u);
+  const Image composite = Image::load(out() / "cat.fmgcam.png");
+  EXPECT_EQ(composite.width(), 30);
+  EXPECT_EQ(composite.height(), 20);
+  EXPECT_EQ(names_in(out()).size(), 5u);
+  EXPECT_EQ(explain({picture()}, {"--method", "fmgcam", "--format", "png"}).code, 2);
+  // Asked for classes are taken as they are.
+  ASSERT_EQ(explain({picture()}, {"--method", "fmgcam", "-c", "1", "--force"}).code, 0);
+  EXPECT_EQ(read_json(out() / "cat.json")["explanations"].size(), 1u);
+}
+
+TEST_F(Cli, SmoothingIsRecorded) {
+  const Outcome outcome =
+      explain({picture()}, {"--method", "hirescam", "--aug-smooth", "--eigen-smooth", "-c", "1"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json explanation = read_json(out() / "cat.json")["explanations"][0];
+  EXPECT_EQ(explanation["parameters"]["aug_smooth"], "true");
+  EXPECT_EQ(explanation["parameters"]["eigen_smooth"], "true");
+  EXPECT_EQ(explanation["forwards"], 6);
 }
 
 TEST_F(Cli, TensorsNeedNoPreprocessingAndHaveNoOverlay) {

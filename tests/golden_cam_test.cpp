@@ -17,6 +17,7 @@ constexpr Entry kEntries[] = {
     {"gradcamelementwise", "gradcamelementwise"},
     {"layercam", "layercam"},
     {"fem", "fem"},
+    {"finercam", "finercam"},
 };
 
 TEST_P(GoldenMaps, CamFamily) {
@@ -28,6 +29,50 @@ TEST_P(GoldenMaps, CamFamily) {
   }
   EXPECT_EQ(stored, static_cast<int>(std::size(kEntries)));
   EXPECT_GE(compared_, stored);
+}
+
+/// The second-order term vanishes for a logit and does not for logit + log probability.
+TEST_P(GoldenMaps, ShapleyCam) {
+  for (const std::string kind : {"logit", "rest"}) {
+    const std::string entry = "shapleycam_" + kind;
+    const std::string target = (kind == "rest" ? "rest:" : "class:") + std::to_string(class_index_);
+    const Explanation explanation =
+        model_->explain(input_, {.method = "shapleycam", .layer = layer_, .target = {{target}}})
+            .explanations.at(0);
+    compare(entry, "raw", explanation.raw.to_doubles());
+    compare(entry, "map", explanation.map.to_doubles());
+    compare(entry, "weights", explanation.artefacts.at("weights").to_doubles());
+  }
+  EXPECT_GE(compared_, 2);
+}
+
+TEST_P(GoldenMaps, FinerCamComparesTheNearestClasses) {
+  const std::vector<double> classes = index_["methods"]["finercam"]["params"]["comparison_classes"];
+  EXPECT_EQ(explain("finercam").series.at("references"), classes);
+}
+
+/// The maps of several classes stand in one file, [K, h, w].
+TEST_P(GoldenMaps, FmgCam) {
+  std::vector<std::string> classes;
+  for (const Json& index : index_["methods"]["fmgcam_intended"]["params"]["classes"]) {
+    classes.push_back(std::to_string(index.get<int64_t>()));
+  }
+  const Answer answer = model_->explain(
+      input_, {.method = "fmgcam", .layer = layer_, .target = {.classes = classes}});
+  std::vector<double> raw, fused, map;
+  const auto append = [](std::vector<double>& to, const Tensor& tensor) {
+    const std::vector<double> values = tensor.to_doubles();
+    to.insert(to.end(), values.begin(), values.end());
+  };
+  for (const Explanation& explanation : answer.explanations) {
+    append(raw, explanation.raw);
+    append(fused, explanation.artefacts.at("fused"));
+    append(map, explanation.map);
+  }
+  compare("fmgcam_intended", "raw", raw);
+  compare("fmgcam_intended", "fused", fused);
+  compare("fmgcam_intended", "map", map);
+  EXPECT_GE(compared_, 2);
 }
 
 /// XGrad-CAM divides by sum_p A_k(p), which nearly vanishes for some channels of layers with

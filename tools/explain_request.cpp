@@ -83,7 +83,7 @@ void add_request_flags(CLI::App& command, RequestFlags& flags) {
   many(add("-c,--class,--target", flags.classes,
            "Class index, label, topN (ranks 1 to N), topk (ranks 1 to K), or a target: margin:A-B, "
            "embed:FILE, distance:FILE, mask:FILE#C, pixel:X,Y#C, output:NAME[I,J], "
-           "probability:C ... [top1]")
+           "probability:C ... [top1; top3 for fmgcam]")
            ->type_name("CLASS,..."));
   add("-k,--topk", flags.k, "Classes in the prediction table, and K of topk [5]")
       ->check(CLI::Range(1, 1000000))
@@ -95,6 +95,13 @@ void add_request_flags(CLI::App& command, RequestFlags& flags) {
       ->type_name("HOW");
   many(add("--set", flags.settings, "Parameter of a method, METHOD.KEY=VALUE; repeatable")
            ->type_name("KEY=VALUE"));
+  const auto add_flag = [&](const char* name, bool& value, const char* help) {
+    command.add_flag(name, value, help)->group(group);
+  };
+  add_flag("--aug-smooth", flags.aug_smooth,
+           "Mean of the maps of six views: mirrored or not, times 0.9, 1, 1.1");
+  add_flag("--eigen-smooth", flags.eigen_smooth,
+           "First principal component of the weighted activations instead of their sum");
   add("--seed", flags.seed, "Seed of methods that draw random numbers [0]")->type_name("N");
 }
 
@@ -124,6 +131,8 @@ void ExplainRequest::read_settings() {
     options_.settings[method + setting.substr(dot, equals - dot)] = setting.substr(equals + 1);
   }
   options_.seed = flags_.seed;
+  options_.aug_smooth = flags_.aug_smooth;
+  options_.eigen_smooth = flags_.eigen_smooth;
 }
 
 void ExplainRequest::choose_methods(const Model& model, const OutputFlags& output) {
@@ -142,6 +151,7 @@ void ExplainRequest::choose_methods(const Model& model, const OutputFlags& outpu
     const bool all = folded(name) == "all";
     if (!all && folded(name) != "allgradient") {
       take(choose_method(name));
+      joint_ = joint_ || choose_method(name).method->joint;
       continue;
     }
     for (const auto& method : registry.all()) {
@@ -171,6 +181,7 @@ void ExplainRequest::choose_classes(const Model& model) {
     if (!is_top(text) && !is_target(text)) model.class_index(text);
     options_.target.classes.push_back(text);
   };
+  if (flags_.classes.empty()) options_.target.classes = {joint_ ? "top3" : "top1"};
   const auto check_classes = [&](const std::string& text) {
     // Labels may hold commas ("tench, Tinca tinca"), so the whole text is tried first.
     const std::vector<std::string> parts = split_list(text);
@@ -218,6 +229,8 @@ Json ExplainRequest::to_json() const {
   json["normalise"] = flags_.normalise;
   json["settings"] = options_.settings;
   json["seed"] = options_.seed;
+  json["aug_smooth"] = options_.aug_smooth;
+  json["eigen_smooth"] = options_.eigen_smooth;
   return json;
 }
 

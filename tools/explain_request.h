@@ -14,11 +14,13 @@ namespace camlucida::cli {
 struct RequestFlags {
   std::vector<std::string> methods = {"gradcam"};
   std::vector<std::string> layers;
-  std::vector<std::string> classes = {"top1"};
+  std::vector<std::string> classes;   ///< empty: top1, or top3 if the classes belong together
   std::vector<std::string> settings;  ///< "key=value"
   std::string normalise = "minmax";
   int k = 5;
   uint64_t seed = 0;
+  bool aug_smooth = false;
+  bool eigen_smooth = false;
 };
 
 void add_request_flags(CLI::App& command, RequestFlags& flags);
@@ -51,6 +53,7 @@ class ExplainRequest {
   RequestFlags flags_;
   ExplainOptions options_;
   std::vector<std::string> methods_;
+  bool joint_ = false;  ///< a method was named whose classes belong together
 };
 
 }  // namespace camlucida::cli

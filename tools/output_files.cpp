@@ -1,5 +1,6 @@
 #include "tools/output_files.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,6 +26,11 @@ RenderOptions render_options(const FileOptions& files, const Tensor& map) {
     options.high = peak > 0 ? peak : 1.0;
   }
   return options;
+}
+
+/// "#d55e00"
+std::string hex(Rgb colour) {
+  return fmt::format("#{:02x}{:02x}{:02x}", colour.r, colour.g, colour.b);
 }
 
 }  // namespace
@@ -86,6 +92,18 @@ FileWriter::Names FileWriter::names_of(const Explanation& explanation, bool tens
   return names;
 }
 
+std::map<std::string, std::vector<size_t>> FileWriter::composites(
+    const std::vector<Explanation>& explanations, bool tensor) const {
+  std::map<std::string, std::vector<size_t>> pictures;
+  if (!options_.overlay || tensor) return pictures;
+  for (size_t i = 0; i < explanations.size(); ++i) {
+    if (!ExplainerRegistry::instance().require(explanations[i].method).joint) continue;
+    const std::string& slug = explanations[i].slug;
+    pictures[name_ + "." + slug.substr(0, slug.find('.')) + ".png"].push_back(i);
+  }
+  return pictures;
+}
+
 void FileWriter::check_free(const std::vector<Explanation>& explanations, bool tensor,
                             bool force) const {
   if (force) return;
@@ -96,6 +114,7 @@ void FileWriter::check_free(const std::vector<Explanation>& explanations, bool t
     names.insert(names.end(), {files.overlay, files.raw, files.map});
     for (const auto& [part, file] : files.parts) names.push_back(file);
   }
+  for (const auto& [name, unused] : composites(explanations, tensor)) names.push_back(name);
   for (const std::string& name : names) {
     if (!name.empty() && fs::exists(options_.folder / name)) {
       throw Error(ErrorKind::kUsage, "'" + (options_.folder / name).string() + "' exists already",
@@ -143,6 +162,18 @@ void FileWriter::write_maps(const std::vector<Explanation>& explanations, bool t
             [&](const fs::path& path) { write_npy(path, explanation.artefacts.at(part)); });
       }
       json["explanations"][i]["files"] = files;
+    }
+    for (const auto& [name, members] : composites(explanations, tensor)) {
+      std::vector<Tensor> maps;
+      for (const size_t i : members) maps.push_back(explanations[i].map);
+      const Explanation& first = explanations[members[0]];
+      render_composite(*first.picture, maps, first.placement).save_png(options_.folder / name);
+      written_.push_back(name);
+      for (size_t rank = 0; rank < members.size(); ++rank) {
+        Json& member = json["explanations"][members[rank]];
+        member["files"]["composite"] = name;
+        member["colour"] = hex(class_colour(rank));
+      }
     }
   });
 }

@@ -59,6 +59,10 @@ class FileWriter {
     std::map<std::string, std::string> parts;  ///< by name of the artefact
   };
   Names names_of(const Explanation& explanation, bool tensor) const;
+  /// Methods whose maps belong together: the explanations of each, by the name of the picture that
+  /// shows them all.
+  std::map<std::string, std::vector<size_t>> composites(
+      const std::vector<Explanation>& explanations, bool tensor) const;
   template <class Write>
   void guarded(const Write& write);
 

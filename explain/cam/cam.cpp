@@ -10,8 +10,7 @@ namespace camlucida {
 namespace {
 
 LinearHead require_head(const Subject& subject) {
-  const auto head = find_linear_head(*subject.graph, subject.graph->require(subject.layer),
-                                     subject.graph->require(subject.score));
+  const auto head = find_head(subject);
   if (const auto* reason = std::get_if<std::string>(&head)) {
     throw Error(ErrorKind::kUsage,
                 "CAM does not apply to layer '" + subject.layer + "': " + *reason,
@@ -31,7 +30,8 @@ std::vector<RawMap> explain(Evidence& evidence, Settings&) {
   std::vector<RawMap> maps;
   for (const Target& target : evidence.targets()) {
     // For a class the seed picks one row of W; any other target mixes rows.
-    RawMap map = map_of_weights(activation, head_weights(head, target.seed(evidence.scores())));
+    RawMap map =
+        map_of_weights(activation, head_weights(head, target.seed(evidence.scores()).to_doubles()));
     if (!head.exact) {
       map.remark = "an activation follows the class convolution: the map is not exactly the score";
     }

@@ -51,9 +51,22 @@ std::vector<RawMap> maps_of_products(Evidence& evidence, double (*product)(doubl
     }
     Tensor raw(Shape{shape[2], shape[3]});
     from_double(DType::kFloat32, sums.data(), raw.raw(), raw.count());
-    maps.push_back({.raw = std::move(raw)});
+    maps.push_back({.raw = std::move(raw), .summands = [activation, gradient, product] {
+                      Tensor products(activation.shape());
+                      for (int64_t i = 0; i < products.count(); ++i) {
+                        products.floats()[i] = static_cast<float>(
+                            product(activation.floats()[i], gradient.floats()[i]));
+                      }
+                      return products;
+                    }});
   }
   return maps;
+}
+
+std::vector<double> mean_gradient(const Tensor&, const Tensor& gradient) {
+  std::vector<double> weights;
+  for (int64_t k = 0; k < gradient.shape()[1]; ++k) weights.push_back(mean(plane(gradient, k)));
+  return weights;
 }
 
 double mean(std::span<const float> values) {
@@ -62,12 +75,26 @@ double mean(std::span<const float> values) {
   return sum / static_cast<double>(values.size());
 }
 
-std::vector<double> head_weights(const LinearHead& head, const Tensor& seed) {
+std::variant<LinearHead, std::string> find_head(const Subject& subject) {
+  const Graph& graph = *subject.graph;
+  const ValueId layer = graph.require(subject.layer);
+  const ValueId score = graph.require(subject.score);
+  return subject.heads != nullptr ? subject.heads->find(layer, score)
+                                  : find_linear_head(graph, layer, score);
+}
+
+std::optional<LinearHead> exact_head(const Subject& subject) {
+  auto head = find_head(subject);
+  if (std::holds_alternative<std::string>(head) || !std::get<LinearHead>(head).exact) return {};
+  return std::get<LinearHead>(std::move(head));
+}
+
+std::vector<double> head_weights(const LinearHead& head, std::span<const double> seed) {
   const int64_t classes = head.weight.shape()[0];
   const int64_t channels = head.weight.shape()[1];
   std::vector<double> weights(static_cast<size_t>(channels), 0.0);
   for (int64_t c = 0; c < classes; ++c) {
-    const double share = seed.floats()[c];
+    const double share = seed[static_cast<size_t>(c)];
     if (share == 0.0) continue;
     const float* row = head.weight.floats() + c * channels;
     for (int64_t k = 0; k < channels; ++k) weights[static_cast<size_t>(k)] += share * row[k];

@@ -1,7 +1,10 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
+#include <string>
+#include <variant>
 #include <vector>
 
 #include "explain/explainer.h"
@@ -32,11 +35,19 @@ ChannelWeights each_plane(PlaneWeight weight_of);
 /// sum_k product(A_k(p), G_k(p)) for every target.
 std::vector<RawMap> maps_of_products(Evidence& evidence, double (*product)(double a, double g));
 
-/// mean_p G_k(p): the weights of Grad-CAM.
+/// The weights of Grad-CAM, mean_p G_k(p); A plays no part.
+std::vector<double> mean_gradient(const Tensor& activation, const Tensor& gradient);
+
 double mean(std::span<const float> values);
+
+/// The head behind the layer, or why there is none.
+std::variant<LinearHead, std::string> find_head(const Subject& subject);
+
+/// The head, if scores_c = sum_k W_ck mean_p A_k(p) + b_c exactly.
+std::optional<LinearHead> exact_head(const Subject& subject);
 
 /// W^T seed [C]: the derivative of a target with respect to the mean of every channel, `seed` being
 /// its derivative with respect to the scores.
-std::vector<double> head_weights(const LinearHead& head, const Tensor& seed);
+std::vector<double> head_weights(const LinearHead& head, std::span<const double> seed);
 
 }  // namespace camlucida
