@@ -69,8 +69,8 @@ TEST_F(CliErrors, WrongUsage) {
 }
 
 TEST_F(CliErrors, EveryCommandHasHelp) {
-  for (const std::string command : {"inspect", "predict", "explain", "evaluate", "check", "bench",
-                                    "methods", "operators", "version"}) {
+  for (const std::string command : {"inspect", "predict", "explain", "pair", "evaluate", "check",
+                                    "bench", "methods", "operators", "version"}) {
     const Outcome outcome = run_program({command, "--help"});
     EXPECT_EQ(outcome.code, 0) << command;
     EXPECT_NE(outcome.out.find("Example"), std::string::npos) << command;

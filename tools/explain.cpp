@@ -5,9 +5,9 @@
 #include <memory>
 
 #include "engine/fs.h"
-#include "explain/colormap.h"
 #include "tools/common_flags.h"
 #include "tools/explain_request.h"
+#include "tools/file_flags.h"
 #include "tools/inputs.h"
 #include "tools/layer_sweep.h"
 #include "tools/output_files.h"
@@ -43,42 +43,13 @@ struct Flags {
   OutputFlags output;
   RequestFlags request;
   std::vector<std::string> inputs;
-  std::string folder = ".";
-  std::string formats = "png,raw,map,json";
-  std::string colormap = "jet";
-  double alpha = 0.5;
-  bool strict = false, force = false, resume = false, progress = false, layer_sweep = false;
+  FileFlags files;
+  bool strict = false, progress = false, layer_sweep = false;
 };
 
 double milliseconds_since(std::chrono::steady_clock::time_point start) {
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   return took.count();
-}
-
-FileOptions file_options(const Flags& flags, Normalisation normalisation) {
-  FileOptions options;
-  options.folder = flags.folder;
-  options.normalisation = normalisation;
-  options.colormap = colormap_of(flags.colormap);
-  options.alpha = flags.alpha;
-  options.overlay = options.raw = options.map = options.json = false;
-  for (const std::string& format : split_list(flags.formats)) {
-    if (format == "png") {
-      options.overlay = true;
-    } else if (format == "raw") {
-      options.raw = true;
-    } else if (format == "map") {
-      options.map = true;
-    } else if (format == "parts") {
-      options.parts = true;
-    } else if (format == "json") {
-      options.json = true;
-    } else {
-      throw Error(ErrorKind::kUsage, "--format " + format + " does not exist",
-                  "choose from png, raw, map, parts, json");
-    }
-  }
-  return options;
 }
 
 /// Everything a run over many inputs shares, and what it has come to so far.
@@ -91,7 +62,7 @@ class ExplainRun {
         load_ms_(milliseconds_since(start_)),
         sha256_(sha256_file(model_.path())),
         request_(flags.request, model_, flags.output),
-        files_(file_options(flags, request_.normalisation())) {}
+        files_(file_options(flags.files, request_.normalisation())) {}
 
   int run() {
     const std::vector<Input> inputs = find_inputs(flags_.inputs);
@@ -99,7 +70,7 @@ class ExplainRun {
       return run_layer_sweep(model_, request_, inputs, flags_.output, flags_.progress);
     }
     prepare_folder(files_.folder);
-    if (!flags_.force && !flags_.resume) check_free(inputs);
+    if (!flags_.files.force && !flags_.files.resume) check_free(inputs);
     Failures failures;
     Progress progress(inputs.size(), flags_.progress, flags_.output.quiet);
     catch_interrupts();
@@ -142,23 +113,23 @@ class ExplainRun {
       json["preprocess"]["source"] = model_.preprocessing_source();
     }
     json["request"] = request_.to_json();
-    json["request"]["format"] = flags_.formats;
-    json["request"]["colormap"] = flags_.colormap;
-    json["request"]["alpha"] = flags_.alpha;
+    json["request"]["format"] = flags_.files.formats;
+    json["request"]["colormap"] = flags_.files.colormap;
+    json["request"]["alpha"] = flags_.files.alpha;
     return json;
   }
 
   void explain(const Input& input, Progress& progress, Failures& failures) {
     const LoadedInput loaded = load_input(input, model_);
     const Json same = identity(input, loaded);
-    if (flags_.resume && is_complete(files_, input, same)) {
+    if (flags_.files.resume && is_complete(files_, input, same)) {
       ++skipped_;
       return;
     }
     const Answer answer = request_.run(model_, loaded, progress.steps());
     const std::vector<Explanation>& explanations = answer.explanations;
     FileWriter writer(files_, input);
-    writer.check_free(explanations, loaded.is_tensor(), flags_.force || flags_.resume);
+    writer.check_free(explanations, loaded.is_tensor(), flags_.files.force || flags_.files.resume);
 
     Json json = {{"schema", 1}, {"engine", engine_json(model_)}};
     json["model"] = same["model"];
@@ -261,31 +232,8 @@ void add_explain(Program& program) {
   add_model_flags(command, flags->model, ModelArgument::kOption);
   add_request_flags(command, flags->request);
   add_batch_flags(command, flags->model);
-  const std::string files = "Files";
-  command.add_option("-o,--output-dir", flags->folder, "Folder for the files, made if missing [.]")
-      ->type_name("DIR")
-      ->group(files);
-  command
-      .add_option("--format", flags->formats,
-                  "Which files, of png,raw,map,parts,json [png,raw,map,json]")
-      ->type_name("F,...")
-      ->group(files);
-  command
-      .add_option(
-          "--colormap", flags->colormap,
-          fmt::format("Colours of the overlay [jet]: {}", fmt::join(colormap_names(), ", ")))
-      ->type_name("NAME")
-      ->group(files);
-  command
-      .add_option("--alpha", flags->alpha, "Weight of the colours, the picture has the rest [0.5]")
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("0..1")
-      ->group(files);
-  command.add_flag("--force", flags->force, "Replace files of an earlier run")->group(files);
-  command
-      .add_flag("--resume", flags->resume,
-                "Skip inputs whose JSON is complete and of the same model and request")
-      ->group(files);
+  add_file_flags(command, flags->files,
+                 "Skip inputs whose JSON is complete and of the same model and request");
   command.add_flag("--layer-sweep", flags->layer_sweep,
                    "Instead of maps: rank all sensible layers by insertion minus deletion of the "
                    "method's map");

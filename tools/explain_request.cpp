@@ -64,6 +64,21 @@ std::vector<std::string> split_list(const std::string& list) {
   return parts;
 }
 
+std::map<std::string, std::string> parse_settings(const std::vector<std::string>& texts) {
+  std::map<std::string, std::string> settings;
+  for (const std::string& setting : texts) {
+    const size_t equals = setting.find('=');
+    const size_t dot = setting.find('.');
+    if (equals == std::string::npos || dot == std::string::npos || dot > equals) {
+      throw Error(ErrorKind::kUsage, "--set " + setting + " is not of the form METHOD.KEY=VALUE",
+                  "for instance --set scorecam.score=probability");
+    }
+    const std::string method = ExplainerRegistry::instance().require(setting.substr(0, dot)).name;
+    settings[method + setting.substr(dot, equals - dot)] = setting.substr(equals + 1);
+  }
+  return settings;
+}
+
 void add_request_flags(CLI::App& command, RequestFlags& flags) {
   const std::string group = "What to explain";
   const auto add = [&](const char* name, auto& value, const char* help) {
@@ -114,25 +129,12 @@ ExplainRequest::ExplainRequest(const RequestFlags& flags, const Model& model,
   options_.target.k = flags.k;
   options_.layer = join(split_all(flags.layers));
   for (const std::string& layer : split_all(flags.layers)) model.bound().require(layer);
-  read_settings();
-  choose_methods(model, output);
-  choose_classes(model);
-}
-
-void ExplainRequest::read_settings() {
-  for (const std::string& setting : flags_.settings) {
-    const size_t equals = setting.find('=');
-    const size_t dot = setting.find('.');
-    if (equals == std::string::npos || dot == std::string::npos || dot > equals) {
-      throw Error(ErrorKind::kUsage, "--set " + setting + " is not of the form METHOD.KEY=VALUE",
-                  "for instance --set scorecam.score=probability");
-    }
-    const std::string method = ExplainerRegistry::instance().require(setting.substr(0, dot)).name;
-    options_.settings[method + setting.substr(dot, equals - dot)] = setting.substr(equals + 1);
-  }
+  options_.settings = parse_settings(flags_.settings);
   options_.seed = flags_.seed;
   options_.aug_smooth = flags_.aug_smooth;
   options_.eigen_smooth = flags_.eigen_smooth;
+  choose_methods(model, output);
+  choose_classes(model);
 }
 
 void ExplainRequest::choose_methods(const Model& model, const OutputFlags& output) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,9 @@ void add_request_flags(CLI::App& command, RequestFlags& flags);
 /// "a,b" → a, b; empty parts are dropped.
 std::vector<std::string> split_list(const std::string& list);
 
+/// "METHOD.KEY=VALUE" texts by "METHOD.KEY" with the method's canonical name. Throws Error(kUsage).
+std::map<std::string, std::string> parse_settings(const std::vector<std::string>& texts);
+
 /// A request checked against a model, before the first input is read.
 class ExplainRequest {
  public:
@@ -48,7 +52,6 @@ class ExplainRequest {
  private:
   void choose_methods(const Model& model, const OutputFlags& output);
   void choose_classes(const Model& model);
-  void read_settings();
 
   RequestFlags flags_;
   ExplainOptions options_;

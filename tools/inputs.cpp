@@ -11,6 +11,7 @@
 #include "engine/fs.h"
 #include "engine/npy.h"
 #include "explain/explainer.h"
+#include "explain/target_grammar.h"
 
 namespace camlucida::cli {
 namespace {
@@ -33,19 +34,32 @@ bool is_picture_file(const fs::path& path) {
   return extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".bmp";
 }
 
-/// "cat.gradcam.c281.png", "cat.gradcam.c281.raw.npy": files of an earlier run.
-bool is_own_output(const fs::path& path) {
-  fs::path rest = path.stem();
-  if (is_tensor_file(path)) rest = rest.stem();  // .raw, .map
-  const std::string target = rest.extension().string();
-  if (target.size() < 3 || target[1] != 'c' ||
-      target.find_first_not_of("0123456789", 2) != std::string::npos) {
-    return false;
+/// ".c281", ".margin-281-282": the target in the name of a file that `explain` wrote.
+bool names_a_target(const std::string& text) {
+  if (text.size() > 2 && text[1] == 'c') {
+    return text.find_first_not_of("0123456789", 2) == std::string::npos;
   }
+  const size_t dash = text.find('-');
+  return dash != std::string::npos && dash > 1 && is_target(text.substr(1, dash - 1) + ":");
+}
+
+/// "cat.gradcam.c281.png", "cat.gradcam.c281.raw.npy", "cat.pair.dog.fam.a.png": files of an
+/// earlier run.
+bool is_own_output(const fs::path& path) {
+  if (path.filename().string().rfind(kEmbeddingsFile, 0) == 0) return true;
+  fs::path rest = path.stem();
+  if (rest.string().find(".pair.") != std::string::npos) {
+    if (rest.string().find(".correspondence.") != std::string::npos) return true;
+    const std::string end = (is_tensor_file(path) ? rest.stem() : rest).extension().string();
+    if (end == ".a" || end.rfind(".b", 0) == 0) return true;
+  }
+  if (is_tensor_file(path)) rest = rest.stem();  // .raw, .map
+  if (!names_a_target(rest.extension().string())) return false;
   const std::string method = rest.stem().extension().string();
   const auto& methods = ExplainerRegistry::instance().all();
-  return std::any_of(methods.begin(), methods.end(),
-                     [&](const auto& known) { return "." + known->name == method; });
+  return std::any_of(methods.begin(), methods.end(), [&](const auto& known) {
+    return method == "." + known->name || method.rfind("." + known->name + "@", 0) == 0;
+  });
 }
 
 /// Collects inputs, each file once.

@@ -14,6 +14,9 @@
 /// INPUT arguments: pictures, tensors, folders, globs and lists of these.
 namespace camlucida::cli {
 
+/// How the names of files with stored embeddings begin; they are no inputs.
+constexpr const char* kEmbeddingsFile = "pair.embeddings.";
+
 /// One picture or tensor of a run, or an argument that led to none.
 struct Input {
   std::filesystem::path path;
@@ -24,7 +27,7 @@ struct Input {
 };
 
 /// Resolves the arguments in order. A folder is searched with its sub-folders for pictures and
-/// tensors, sorted by path; overlays that `explain` wrote are left out. The lines of a .txt list
+/// tensors, sorted by path; what earlier runs wrote is left out. The lines of a .txt list
 /// are files, folders or globs, relative to the folder of the list; empty lines and lines that
 /// start with # are skipped. The same file is taken once.
 std::vector<Input> find_inputs(const std::vector<std::string>& arguments);

@@ -81,7 +81,7 @@ FileWriter::FileWriter(const FileOptions& options, const Input& input)
 FileWriter::Names FileWriter::names_of(const Explanation& explanation, bool tensor) const {
   const std::string base = name_ + "." + explanation.slug;
   Names names;
-  if (options_.overlay && !tensor) names.overlay = base + ".png";
+  if (options_.overlay && !tensor && explanation.picture != nullptr) names.overlay = base + ".png";
   if (options_.raw) names.raw = base + ".raw.npy";
   if (options_.map) names.map = base + ".map.npy";
   if (options_.parts) {
@@ -104,10 +104,11 @@ std::map<std::string, std::vector<size_t>> FileWriter::composites(
   return pictures;
 }
 
-void FileWriter::check_free(const std::vector<Explanation>& explanations, bool tensor,
-                            bool force) const {
+void FileWriter::check_free(const std::vector<Explanation>& explanations, bool tensor, bool force,
+                            const std::vector<std::string>& extra) const {
   if (force) return;
   std::vector<std::string> names;
+  for (const std::string& name : extra) names.push_back(name_ + "." + name);
   if (options_.json) names.push_back(name_ + ".json");
   for (const Explanation& explanation : explanations) {
     const Names files = names_of(explanation, tensor);
@@ -176,6 +177,16 @@ void FileWriter::write_maps(const std::vector<Explanation>& explanations, bool t
       }
     }
   });
+}
+
+std::string FileWriter::write_extra(const std::string& extra,
+                                    const std::function<void(const fs::path&)>& write) {
+  const std::string name = name_ + "." + extra;
+  guarded([&] {
+    write(options_.folder / name);
+    written_.push_back(name);
+  });
+  return name;
 }
 
 void FileWriter::write_json(const Json& json) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -11,8 +12,8 @@
 #include "tools/inputs.h"
 #include "tools/json_output.h"
 
-/// The files `explain` writes for one input. The JSON is written last: where it is, everything it
-/// names is complete.
+/// The files `explain` and `pair` write for one input. The JSON is written last: where it is,
+/// everything it names is complete.
 namespace camlucida::cli {
 
 struct FileOptions {
@@ -46,9 +47,14 @@ class FileWriter {
  public:
   FileWriter(const FileOptions& options, const Input& input);
 
-  /// Throws Error(kUsage) if a file to be written exists and `force` is false.
-  void check_free(const std::vector<Explanation>& explanations, bool tensor, bool force) const;
+  /// Throws Error(kUsage) if a file to be written exists and `force` is false. `extra`: names to be
+  /// given to write_extra.
+  void check_free(const std::vector<Explanation>& explanations, bool tensor, bool force,
+                  const std::vector<std::string>& extra = {}) const;
   void write_maps(const std::vector<Explanation>& explanations, bool tensor, Json& json);
+  /// A file NAME.`extra` of the caller's own; returns its name without folder. After write_maps.
+  std::string write_extra(const std::string& extra,
+                          const std::function<void(const std::filesystem::path&)>& write);
   void write_json(const Json& json);
   /// Names of the files written, without folder.
   const std::vector<std::string>& written() const { return written_; }

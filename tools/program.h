@@ -37,6 +37,7 @@ void add_predict(Program& program);
 void add_explain(Program& program);
 void add_evaluate(Program& program);
 void add_analyse(Program& program);
+void add_pair(Program& program);
 void add_check(Program& program);
 void add_bench(Program& program);
 void add_convert(Program& program);

@@ -127,8 +127,9 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
     const std::vector<double> w = normalised(c, settings);
     RawMap map{.raw = weighted_sum(activation, w),
                .artefacts = {{"contributions", Tensor::from<double>({activation.shape()[1]}, c)},
-                             {"weights", Tensor::from<double>({activation.shape()[1]}, w)}},
-               .series = {{"sum_of_contributions", {sum_of(c)}}}};
+                             {"weights", Tensor::from<double>({activation.shape()[1]}, w)}}};
+    // Mean gradients do not sum to anything.
+    if (compared.at_layer) map.series["sum_of_contributions"] = {sum_of(c)};
     if (sum_of(w) == 0 && *std::max_element(w.begin(), w.end()) == 0) {
       map.remark = "All channels contribute alike: the normalisation leaves nothing of them.";
     }

@@ -74,6 +74,9 @@ class Embedder {
   Pooling pooling_;
 };
 
+/// Throws Error(kUsage) if the embeddings have different lengths.
+void require_same_length(std::span<const double> a, std::span<const double> b);
+
 /// Mean of the vectors. Throws Error(kUsage) if there are none or their lengths differ.
 std::vector<double> prototype_of(std::span<const Embedder::Embedded> members);
 

@@ -174,6 +174,14 @@ Embedder::Embedded Embedder::embed(const Picture& picture) const {
   return embedded;
 }
 
+void require_same_length(std::span<const double> a, std::span<const double> b) {
+  if (a.size() == b.size()) return;
+  throw Error(ErrorKind::kUsage,
+              "embeddings of " + std::to_string(a.size()) + " and " + std::to_string(b.size()) +
+                  " values cannot be compared",
+              "scale the pictures to one size, or use --embedding gap");
+}
+
 std::vector<double> prototype_of(std::span<const Embedder::Embedded> members) {
   if (members.empty()) {
     throw Error(ErrorKind::kUsage, "a comparison needs a second picture",
@@ -181,12 +189,7 @@ std::vector<double> prototype_of(std::span<const Embedder::Embedded> members) {
   }
   std::vector<double> mean(members[0].vector.size(), 0.0);
   for (const Embedder::Embedded& member : members) {
-    if (member.vector.size() != mean.size()) {
-      throw Error(ErrorKind::kUsage,
-                  "embeddings of " + std::to_string(mean.size()) + " and " +
-                      std::to_string(member.vector.size()) + " values cannot be compared",
-                  "scale the pictures to one size, or use --embedding gap");
-    }
+    require_same_length(mean, member.vector);
     for (size_t i = 0; i < mean.size(); ++i) {
       mean[i] += member.vector[i] / static_cast<double>(members.size());
     }
@@ -201,8 +204,7 @@ PairAnswer compare_pictures(const Embedder& embedder, const Picture& first,
   const std::vector<double> y = prototype_of(members);
   const Embedder::Embedded query = embedder.embed(first);
   const std::vector<double>& x = query.vector;
-  const std::vector<Embedder::Embedded> both = {query, members[0]};
-  prototype_of(both);  // refuses different lengths
+  require_same_length(x, y);
 
   PairAnswer answer;
   answer.cosine = cosine(x, y);
