@@ -120,7 +120,6 @@ Needs needs(const Subject& subject, Settings& settings) {
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const Tensor& activation = evidence.activation(evidence.subject().layer);
   std::vector<RawMap> maps;
-  bool went_back = false;
   for (size_t t = 0; t < evidence.targets().size(); ++t) {
     const Compared compared = require_comparison(evidence, t, settings);
     const std::vector<double> c = contributions(evidence, t, compared, settings);
@@ -134,9 +133,7 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
       map.remark = "All channels contribute alike: the normalisation leaves nothing of them.";
     }
     maps.push_back(std::move(map));
-    went_back = went_back || !compared.at_layer;
   }
-  if (went_back) evidence.count({.backwards = 1});
   return maps;
 }
 

@@ -37,64 +37,79 @@ std::vector<double> over_channels(const std::vector<double>& parts, const std::v
   return map;
 }
 
-/// Runs the network once more with seeds of its own, for embeddings behind the layer.
-class LinearPart {
- public:
-  explicit LinearPart(Evidence& evidence)
-      : evidence_(evidence),
-        session_(
-            evidence.pool().lend(evidence.input().shape(), gradient_needs(evidence.subject()))) {
-    session_->forward(evidence.input());
-    evidence.count({.forwards = 1, .backwards = 1});
-  }
-
-  /// sum_k A_k(p) G_k(p) for the gradient G of `v` times the embedding.
-  std::vector<double> map(const Embedding& embedding, const std::vector<double>& v) {
-    const Tensor& scores = evidence_.scores();
-    Tensor seed(scores.shape());
-    embedding.add_gradient(scores.shape(), scores.floats(), v, seed.floats());
-    session_->backward(seed);
-    const std::string& layer = evidence_.subject().layer;
-    const Tensor& activation = evidence_.activation(layer);
-    return over_channels(activation.to_doubles(), session_->gradient(layer).to_doubles(),
-                         static_cast<size_t>(activation.shape()[1]), 1.0);
-  }
-
- private:
-  Evidence& evidence_;
-  SessionPool::Lease session_;
+/// One comparison with what is needed to take it apart.
+struct Part {
+  Compared compared;
+  std::vector<double> v = {};  ///< see direction()
+  double cosine = 0;
 };
+
+Part prepare_part(Evidence& evidence, size_t t, Settings& settings) {
+  Part part{.compared = require_comparison(evidence, t, settings)};
+  const Similarity& similarity = part.compared.similarity;
+  if (similarity.measure != Measure::kCosine) {
+    throw Error(ErrorKind::kUsage, "the similarity decomposition is one of a cosine",
+                "use fam or gradcam for a Euclidean distance");
+  }
+  const Tensor& tensor =
+      part.compared.at_layer ? evidence.activation(evidence.subject().layer) : evidence.scores();
+  const std::vector<double> x = similarity.embedding.of(tensor.shape(), tensor.floats());
+  part.v = direction(x, similarity.reference);
+  part.cosine = cosine(x, similarity.reference);
+  return part;
+}
+
+/// The gradients of v times the embedding for all comparisons, [targets, C, h, w].
+Tensor gradients_behind(Evidence& evidence, const std::vector<Part>& parts) {
+  const Tensor& scores = evidence.scores();
+  Shape shape = scores.shape();
+  const int64_t row = shape.count() / shape[0];
+  shape[0] = static_cast<int64_t>(parts.size());
+  Tensor starts(shape);
+  for (size_t t = 0; t < parts.size(); ++t) {
+    parts[t].compared.similarity.embedding.add_gradient(
+        scores.shape(), scores.floats(), parts[t].v,
+        starts.floats() + static_cast<int64_t>(t) * row);
+  }
+  return evidence.propagate(evidence.subject().layer, starts);
+}
+
+Needs needs(const Subject& subject, Settings& settings) {
+  const bool behind = !has_own_reference(settings) && subject.score != subject.layer;
+  return behind ? gradient_needs(subject) : activation_needs(subject);
+}
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const Tensor& activation = evidence.activation(evidence.subject().layer);
   const Shape& shape = activation.shape();
-  std::unique_ptr<LinearPart> behind;
-  std::vector<RawMap> maps;
+  const auto channels = static_cast<size_t>(shape[1]);
+  std::vector<Part> parts;
   for (size_t t = 0; t < evidence.targets().size(); ++t) {
-    const Compared compared = require_comparison(evidence, t, settings);
-    const Similarity& similarity = compared.similarity;
-    if (similarity.measure != Measure::kCosine) {
-      throw Error(ErrorKind::kUsage, "the similarity decomposition is one of a cosine",
-                  "use fam or gradcam for a Euclidean distance");
-    }
-    const Tensor& tensor = compared.at_layer ? activation : evidence.scores();
-    const std::vector<double> x = similarity.embedding.of(tensor.shape(), tensor.floats());
-    const std::vector<double> v = direction(x, similarity.reference);
+    parts.push_back(prepare_part(evidence, t, settings));
+  }
+  // Either all embeddings are made of the layer or none is.
+  Tensor gradients;
+  if (!parts.empty() && !parts[0].compared.at_layer) gradients = gradients_behind(evidence, parts);
+
+  std::vector<RawMap> maps;
+  for (size_t t = 0; t < parts.size(); ++t) {
+    const Embedding& embedding = parts[t].compared.similarity.embedding;
     std::vector<double> map;
-    if (compared.at_layer) {
-      map = over_channels(similarity.embedding.parts(shape, activation.floats()), v,
-                          static_cast<size_t>(shape[1]), similarity.embedding.scale);
+    if (gradients.defined()) {
+      const float* own = gradients.floats() + static_cast<int64_t>(t) * activation.count();
+      map = over_channels(activation.to_doubles(), {own, own + activation.count()}, channels, 1.0);
     } else {
-      if (behind == nullptr) behind = std::make_unique<LinearPart>(evidence);
-      map = behind->map(similarity.embedding, v);
+      map = over_channels(embedding.parts(shape, activation.floats()), parts[t].v, channels,
+                          embedding.scale);
     }
     double sum = 0;
     for (const double value : map) sum += value;
-    const double whole = cosine(x, similarity.reference);
     Tensor raw(Shape{shape[2], shape[3]});
     from_double(DType::kFloat32, map.data(), raw.raw(), raw.count());
     maps.push_back(
-        {.raw = raw, .series = {{"cosine", {whole}}, {"sum", {sum}}, {"outside", {whole - sum}}}});
+        {.raw = raw,
+         .series = {
+             {"cosine", {parts[t].cosine}}, {"sum", {sum}}, {"outside", {parts[t].cosine - sum}}}});
   }
   return maps;
 }
@@ -102,17 +117,15 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
 }  // namespace
 
 void register_similarity(ExplainerRegistry& registry) {
-  registry.add(
-      {.name = "similarity",
-       .aliases = {"similaritydecomposition"},
-       .title = "Similarity decomposition",
-       .formula = "sum_k part_k(p) y_k / (|x| |y|), sums to the cosine",
-       .source = "Stylianou et al. 2019",
-       .forwards = "1; 2 behind the layer",
-       .backwards = "0; 1 behind the layer",
-       .compares = true,
-       .needs = [](const Subject& subject, Settings&) { return activation_needs(subject); },
-       .explain = explain});
+  registry.add({.name = "similarity",
+                .aliases = {"similaritydecomposition"},
+                .title = "Similarity decomposition",
+                .formula = "sum_k part_k(p) y_k / (|x| |y|), sums to the cosine",
+                .source = "Stylianou et al. 2019",
+                .backwards = "0; 1 behind the layer",
+                .compares = true,
+                .needs = needs,
+                .explain = explain});
 }
 
 }  // namespace camlucida
