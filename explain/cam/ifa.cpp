@@ -222,7 +222,6 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   Request request = read(evidence.subject(), settings);
   const Shape& input = evidence.input().shape();
   const std::vector<RawMap> base = request.base.method->explain(evidence, request.base_settings);
-  if (request.base.method->uses_gradient) evidence.count({.backwards = 1});
   std::vector<RawMap> maps;
   for (size_t t = 0; t < base.size(); ++t) {
     const Contributions contributions(evidence, t, request.base, base[t]);

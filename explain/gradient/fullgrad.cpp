@@ -123,7 +123,6 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const auto width = static_cast<int>(shape[3]);
   const auto pixels = static_cast<size_t>(height * width);
   const std::vector<BiasedLayer> layers = biased_layers(evidence.subject());
-  evidence.count({.backwards = 1});
   settings.record("layers", static_cast<double>(layers.size()));
 
   std::vector<RawMap> maps;

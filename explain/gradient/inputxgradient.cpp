@@ -16,7 +16,6 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const std::string channels = gradient::read_channels(settings, "signed-sum");
   const Tensor& x = evidence.input();
   const Shape& shape = x.shape();
-  evidence.count({.backwards = 1});
   std::vector<RawMap> maps;
   for (size_t t = 0; t < evidence.targets().size(); ++t) {
     const Tensor g = evidence.gradient(evidence.subject().input, t);

@@ -40,7 +40,6 @@ Tensor over_channels(const Tensor& values, const std::string& how) {
 
 std::vector<RawMap> picture_gradients(Evidence& evidence, const std::string& channels) {
   const Shape& shape = evidence.input().shape();
-  evidence.count({.backwards = 1});
   std::vector<RawMap> maps;
   for (size_t t = 0; t < evidence.targets().size(); ++t) {
     const Tensor gradient = evidence.gradient(evidence.subject().input, t);
