@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 
 #include "engine/fs.h"
 #include "tools/common_flags.h"
+#include "tools/concept_request.h"
 #include "tools/explain_request.h"
 #include "tools/file_flags.h"
 #include "tools/inputs.h"
@@ -25,6 +27,7 @@ constexpr const char* kExamples = R"(Examples:
   camlucida explain -m resnet50.onnx cat.jpg -c "tabby cat" --method cam,gradcam
   camlucida explain -m resnet50.onnx photos/ --method all-gradient -o maps/ --resume
   camlucida explain -m resnet50.onnx cat.jpg -t layer3           # `inspect --layers` lists them
+  camlucida explain -m clip.onnx cat.jpg --concepts words.npy --concept-names words.txt -c top3
   camlucida explain -m resnet50.onnx cat.jpg --layer-sweep       # which layer explains best here
 
 Files in DIR for cat.jpg, Grad-CAM, class 281 (choose with --format):
@@ -42,6 +45,7 @@ struct Flags {
   ModelFlags model;
   OutputFlags output;
   RequestFlags request;
+  ConceptFlags concepts;
   std::vector<std::string> inputs;
   FileFlags files;
   bool strict = false, progress = false, layer_sweep = false;
@@ -61,10 +65,16 @@ class ExplainRun {
         model_(load_model(flags.model, flags.output)),
         load_ms_(milliseconds_since(start_)),
         sha256_(sha256_file(model_.path())),
-        request_(flags.request, model_, flags.output),
+        request_flags_(flags.request),
+        concepts_(read_concepts()),
+        request_(request_flags_, model_, flags.output),
         files_(file_options(flags.files, request_.normalisation())) {}
 
   int run() {
+    if (flags_.layer_sweep && concepts_) {
+      throw Error(ErrorKind::kUsage, "--layer-sweep ranks layers for classes, not for concepts",
+                  "leave out --concepts");
+    }
     const std::vector<Input> inputs = find_inputs(flags_.inputs);
     if (flags_.layer_sweep) {
       return run_layer_sweep(model_, request_, inputs, flags_.output, flags_.progress);
@@ -93,6 +103,15 @@ class ExplainRun {
   }
 
  private:
+  /// Adapts request_flags_ to concepts, if they are asked for.
+  std::optional<ConceptRequest> read_concepts() {
+    const ConceptFlags& flags = flags_.concepts;
+    if (!flags.vectors.empty()) return ConceptRequest(flags, model_, request_flags_);
+    if (flags.names.empty() && flags.tree.empty()) return std::nullopt;
+    throw Error(ErrorKind::kUsage, "--concept-names and --concept-tree name vectors",
+                "give these with --concepts");
+  }
+
   void check_free(const std::vector<Input>& inputs) const {
     for (const Input& input : inputs) FileWriter(files_, input).check_free({}, false, false);
   }
@@ -116,6 +135,7 @@ class ExplainRun {
     json["request"]["format"] = flags_.files.formats;
     json["request"]["colormap"] = flags_.files.colormap;
     json["request"]["alpha"] = flags_.files.alpha;
+    if (concepts_) json["request"]["concepts"] = concepts_->identity();
     return json;
   }
 
@@ -126,7 +146,13 @@ class ExplainRun {
       ++skipped_;
       return;
     }
-    const Answer answer = request_.run(model_, loaded, progress.steps());
+    std::vector<ConceptLevel> levels;
+    std::vector<Target> targets;
+    if (concepts_) {
+      levels = concepts_->rank(loaded);
+      targets = concepts_->targets(levels);
+    }
+    const Answer answer = request_.run(model_, loaded, progress.steps(), targets);
     const std::vector<Explanation>& explanations = answer.explanations;
     FileWriter writer(files_, input);
     writer.check_free(explanations, loaded.is_tensor(), flags_.files.force || flags_.files.resume);
@@ -136,6 +162,7 @@ class ExplainRun {
     json["input"] = same["input"];
     json["preprocess"] = same["preprocess"];
     json["prediction"] = to_json(answer.prediction);
+    if (concepts_) json["concepts"] = concepts_->to_json(levels);
     json["explanations"] = Json::array();
     for (const Explanation& explanation : explanations) {
       json["explanations"].push_back(to_json(explanation));
@@ -153,25 +180,26 @@ class ExplainRun {
     writer.write_json(json);
     ++done_;
     progress.clear();
-    report(input, loaded, answer, writer, json);
+    report(input, loaded, answer, levels, writer, json);
     if (flags_.strict) check_meaning(input, explanations, failures);
   }
 
   void report(const Input& input, const LoadedInput& loaded, const Answer& answer,
-              const FileWriter& writer, const Json& json) const {
+              const std::vector<ConceptLevel>& levels, const FileWriter& writer,
+              const Json& json) const {
     if (flags_.output.json) {
       print_json(json);
     } else if (!flags_.output.quiet) {
-      print_answer(input, loaded, answer, writer);
+      print_answer(input, loaded, answer, levels, writer);
     }
   }
 
   void print_answer(const Input& input, const LoadedInput& loaded, const Answer& answer,
-                    const FileWriter& writer) const {
+                    const std::vector<ConceptLevel>& levels, const FileWriter& writer) const {
     fmt::print("{}  {} x {}{}\n", input.path.string(), loaded.width, loaded.height,
                loaded.is_tensor() ? ", a tensor: no preprocessing, no overlay" : "");
     if (!model_.score_reason().empty()) fmt::print("  {}\n", model_.score_reason());
-    print_ranking(answer.prediction);
+    concepts_ ? concepts_->print(levels) : print_ranking(answer.prediction);
     const Explanation& first = answer.explanations[0];
     if (!first.layer.empty()) {
       fmt::print("  layer {} {}: {}\n", first.layer, first.layer_shape.to_string(),
@@ -213,6 +241,8 @@ class ExplainRun {
   Model model_;
   double load_ms_;
   std::string sha256_;
+  RequestFlags request_flags_;
+  std::optional<ConceptRequest> concepts_;
   ExplainRequest request_;
   FileOptions files_;
   size_t done_ = 0;
@@ -231,6 +261,7 @@ void add_explain(Program& program) {
   add_input_arguments(command, flags->inputs);
   add_model_flags(command, flags->model, ModelArgument::kOption);
   add_request_flags(command, flags->request);
+  add_concept_flags(command, flags->concepts);
   add_batch_flags(command, flags->model);
   add_file_flags(command, flags->files,
                  "Skip inputs whose JSON is complete and of the same model and request");

@@ -149,7 +149,8 @@ void ExplainRequest::choose_methods(const Model& model, const OutputFlags& outpu
       methods_.push_back(choice.name());
     }
   };
-  for (const std::string& name : split_all(flags_.methods)) {
+  const std::vector<std::string> usual = {"gradcam"};
+  for (const std::string& name : split_all(flags_.methods.empty() ? usual : flags_.methods)) {
     const bool all = folded(name) == "all";
     if (!all && folded(name) != "allgradient") {
       take(choose_method(name));
@@ -203,9 +204,10 @@ void ExplainRequest::choose_classes(const Model& model) {
   }
 }
 
-Answer ExplainRequest::run(const Model& model, const LoadedInput& input,
-                           ProgressFunction progress) const {
+Answer ExplainRequest::run(const Model& model, const LoadedInput& input, ProgressFunction progress,
+                           const std::vector<Target>& targets) const {
   ExplainOptions options = options_;
+  if (!targets.empty()) options.target = {.classes = {}, .k = options.target.k, .targets = targets};
   options.progress = std::move(progress);
   Answer answer = input.is_tensor() ? model.explain(input.tensor(), options)
                                     : model.explain(input.image(), options);
@@ -213,10 +215,10 @@ Answer ExplainRequest::run(const Model& model, const LoadedInput& input,
   std::vector<Explanation> all = std::move(answer.explanations);
   answer.explanations.clear();
   for (Explanation& explanation : all) {
-    std::set<std::string>& targets = seen[explanation.slug];
-    if (!targets.insert(explanation.target_text).second) continue;
+    std::set<std::string>& texts = seen[explanation.slug];
+    if (!texts.insert(explanation.target_text).second) continue;
     // Different files may have the same name.
-    if (targets.size() > 1) explanation.slug += "-" + std::to_string(targets.size());
+    if (texts.size() > 1) explanation.slug += "-" + std::to_string(texts.size());
     answer.explanations.push_back(std::move(explanation));
   }
   return answer;

@@ -13,7 +13,7 @@
 namespace camlucida::cli {
 
 struct RequestFlags {
-  std::vector<std::string> methods = {"gradcam"};
+  std::vector<std::string> methods;  ///< empty: gradcam
   std::vector<std::string> layers;
   std::vector<std::string> classes;   ///< empty: top1, or top3 if the classes belong together
   std::vector<std::string> settings;  ///< "key=value"
@@ -39,8 +39,10 @@ class ExplainRequest {
   /// Error(kUsage) for a method, layer, class or setting that does not exist.
   ExplainRequest(const RequestFlags& flags, const Model& model, const OutputFlags& output);
 
-  /// The answer with all explanations; each class once, however often it was named.
-  Answer run(const Model& model, const LoadedInput& input, ProgressFunction progress) const;
+  /// The answer with all explanations; each class once, however often it was named. `targets`: what
+  /// to explain instead of the classes of the request.
+  Answer run(const Model& model, const LoadedInput& input, ProgressFunction progress,
+             const std::vector<Target>& targets = {}) const;
 
   /// What Model::explain gets, but for the progress.
   const ExplainOptions& options() const { return options_; }

@@ -40,7 +40,9 @@ bool names_a_target(const std::string& text) {
     return text.find_first_not_of("0123456789", 2) == std::string::npos;
   }
   const size_t dash = text.find('-');
-  return dash != std::string::npos && dash > 1 && is_target(text.substr(1, dash - 1) + ":");
+  if (dash == std::string::npos || dash < 2) return false;
+  const std::string kind = text.substr(1, dash - 1);
+  return kind == "concept" || is_target(kind + ":");
 }
 
 /// "cat.gradcam.c281.png", "cat.gradcam.c281.raw.npy", "cat.pair.dog.fam.a.png": files of an

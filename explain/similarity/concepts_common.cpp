@@ -1,0 +1,210 @@
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "engine/fs.h"
+#include "engine/labels.h"
+#include "engine/npy.h"
+#include "explain/linear_head.h"
+#include "explain/similarity/concepts.h"
+
+namespace camlucida {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr uint64_t kMaxTreeBytes = uint64_t{1} << 26;
+constexpr int kMaxDepth = 64;
+
+[[noreturn]] void refuse(const std::filesystem::path& file, const std::string& problem,
+                         const std::string& hint) {
+  throw Error(ErrorKind::kInput, "concepts '" + file.string() + "': " + problem, hint);
+}
+
+double length_of(std::span<const double> vector) { return std::sqrt(dot(vector, vector)); }
+
+/// Arranges the concepts of a bank by a tree of their names.
+class TreeReader {
+ public:
+  TreeReader(const std::filesystem::path& file, std::vector<Concept>& concepts)
+      : file_(file), concepts_(concepts), used_(concepts.size(), false) {
+    for (size_t i = 0; i < concepts.size(); ++i) by_name_[concepts[i].name] = i;
+  }
+
+  std::vector<size_t> read() {
+    const std::vector<uint8_t> bytes = read_file(file_, kMaxTreeBytes, "tree of concepts");
+    const Json tree = Json::parse(bytes.begin(), bytes.end(), nullptr, false);
+    if (tree.is_discarded()) refuse(file_, "not valid JSON", "check brackets and commas");
+    std::vector<size_t> roots = children(tree, 0);
+    if (roots.empty()) refuse(file_, "the tree is empty", "name at least one concept");
+    return roots;
+  }
+
+ private:
+  std::vector<size_t> children(const Json& json, int depth) {
+    if (depth > kMaxDepth) refuse(file_, "deeper than 64 levels", "flatten the tree");
+    std::vector<size_t> indices;
+    if (json.is_string()) {
+      indices.push_back(leaf(json.get<std::string>()));
+    } else if (json.is_array()) {
+      for (const Json& one : json) {
+        for (const size_t index : children(one, depth + 1)) indices.push_back(index);
+      }
+    } else if (json.is_object()) {
+      for (const auto& [name, held] : json.items()) {
+        indices.push_back(group(name, children(held, depth + 1)));
+      }
+    } else {
+      refuse(file_, "a tree holds names, arrays and objects, not " + json.dump(),
+             "write {\"cat\": [\"tabby\", \"lynx\"]}");
+    }
+    return indices;
+  }
+
+  size_t leaf(const std::string& name) {
+    const auto known = by_name_.find(name);
+    if (known == by_name_.end()) {
+      refuse(file_, "there is no vector for '" + name + "'", "add it to the bank and the names");
+    }
+    take(known->second);
+    return known->second;
+  }
+
+  size_t group(const std::string& name, std::vector<size_t> held) {
+    if (held.empty()) refuse(file_, "group '" + name + "' is empty", "name what it holds");
+    const auto known = by_name_.find(name);
+    size_t index = concepts_.size();
+    if (known != by_name_.end()) {
+      index = known->second;
+    } else {
+      concepts_.push_back({name, mean_direction(name, held)});
+      used_.push_back(false);
+      by_name_[name] = index;
+    }
+    take(index);
+    concepts_[index].children = std::move(held);
+    return index;
+  }
+
+  void take(size_t index) {
+    if (used_[index]) {
+      refuse(file_, "'" + concepts_[index].name + "' occurs twice", "give every concept one place");
+    }
+    used_[index] = true;
+  }
+
+  std::vector<double> mean_direction(const std::string& name, const std::vector<size_t>& held) {
+    std::vector<double> mean(concepts_[0].vector.size(), 0.0);
+    for (const size_t index : held) {
+      const std::vector<double>& vector = concepts_[index].vector;
+      const double length = length_of(vector);
+      for (size_t i = 0; i < mean.size(); ++i) {
+        mean[i] += vector[i] / length / static_cast<double>(held.size());
+      }
+    }
+    if (!(length_of(mean) > 1e-12)) {
+      refuse(file_, "what group '" + name + "' holds cancels out",
+             "give the group a vector of its own");
+    }
+    return mean;
+  }
+
+  const std::filesystem::path& file_;
+  std::vector<Concept>& concepts_;
+  std::map<std::string, size_t> by_name_;
+  std::vector<bool> used_;
+};
+
+}  // namespace
+
+ConceptBank ConceptBank::load(const std::filesystem::path& vectors,
+                              const std::filesystem::path& names,
+                              const std::filesystem::path& tree) {
+  const Tensor array = read_npy(vectors);
+  if (array.shape().rank() != 2 || array.count() == 0) {
+    refuse(vectors, "the array is " + array.shape().to_string(),
+           "store one vector per row, [n, d]");
+  }
+  const Labels labels = Labels::load(names);
+  const auto count = static_cast<size_t>(array.shape()[0]);
+  if (static_cast<size_t>(labels.size()) != count) {
+    refuse(names,
+           std::to_string(labels.size()) + " names for " + std::to_string(count) + " vectors",
+           "write one name per line, in the order of the rows");
+  }
+  ConceptBank bank;
+  const std::vector<double> values = array.to_doubles();
+  const auto d = static_cast<ptrdiff_t>(array.shape()[1]);
+  for (size_t i = 0; i < count; ++i) {
+    const auto row = values.begin() + static_cast<ptrdiff_t>(i) * d;
+    Concept one{labels.name(static_cast<int>(i)), {row, row + d}};
+    const double length = length_of(one.vector);
+    if (!std::isfinite(length) || length == 0) {
+      refuse(vectors, "the vector of '" + one.name + "' has no direction", "leave it out");
+    }
+    bank.concepts_.push_back(std::move(one));
+    bank.roots_.push_back(i);
+  }
+  if (!tree.empty()) bank.roots_ = TreeReader(tree, bank.concepts_).read();
+  return bank;
+}
+
+size_t ConceptBank::find(const std::string& name) const {
+  for (size_t i = 0; i < concepts_.size(); ++i) {
+    if (concepts_[i].name == name) return i;
+  }
+  std::string some;
+  for (size_t i = 0; i < std::min<size_t>(concepts_.size(), 8); ++i) {
+    some += (some.empty() ? "" : ", ") + concepts_[i].name;
+  }
+  throw Error(ErrorKind::kUsage, "there is no concept '" + name + "'",
+              "the bank has " + some + (concepts_.size() > 8 ? ", ..." : ""));
+}
+
+std::vector<ConceptLevel> rank_concepts(const ConceptBank& bank,
+                                        std::span<const double> embedding) {
+  std::vector<ConceptLevel> levels;
+  std::string parent;
+  for (const std::vector<size_t>* held = &bank.roots(); !held->empty();) {
+    ConceptLevel level{parent, {}};
+    for (const size_t index : *held) {
+      level.scores.push_back({index, cosine(embedding, bank[index].vector)});
+    }
+    std::stable_sort(level.scores.begin(), level.scores.end(),
+                     [](const auto& a, const auto& b) { return a.cosine > b.cosine; });
+    const Concept& best = bank[level.scores[0].index];
+    parent = best.name;
+    held = &best.children;
+    levels.push_back(std::move(level));
+  }
+  return levels;
+}
+
+Pooling concept_pooling(const Shape& scores, int64_t dimension) {
+  if (scores.rank() >= 2 && scores.count(1, scores.rank()) == dimension) {
+    return {Pooling::Kind::kFlat};
+  }
+  if (scores.rank() == 4 && scores[1] == dimension) return {Pooling::Kind::kMean};
+  throw Error(ErrorKind::kUsage,
+              "the concepts have " + std::to_string(dimension) +
+                  " dimensions, the network's output is " + scores.to_string(),
+              "make them with this network, or choose its output with --output");
+}
+
+Target concept_target(const Concept& one, const Pooling& pooling) {
+  Similarity similarity;
+  similarity.embedding.pooling = pooling;
+  similarity.reference = one.vector;
+  return Target::similar(std::move(similarity), "concept:" + one.name);
+}
+
+std::string concept_method(const Subject& subject) {
+  if (subject.layer == subject.score) return "similarity";
+  const auto head = find_linear_head(*subject.graph, subject.graph->require(subject.layer),
+                                     subject.graph->require(subject.score));
+  const auto* linear = std::get_if<LinearHead>(&head);
+  return linear != nullptr && linear->exact ? "similarity" : "gradcam";
+}
+
+}  // namespace camlucida
