@@ -1,25 +1,12 @@
 #include "explain/explainer.h"
 
 #include <algorithm>
-#include <cctype>
 #include <chrono>
 #include <cstring>
 
+#include "explain/names.h"
+
 namespace camlucida {
-namespace {
-
-std::string folded(const std::string& name) {
-  std::string result;
-  for (char c : name) {
-    if (c != '-' && c != '_') {
-      result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    }
-  }
-  return result;
-}
-
-}  // namespace
-
 Evidence::Evidence(SessionPool& pool, Session& session, const Tensor& input, const Subject& subject,
                    std::vector<Target> targets)
     : pool_(pool),
@@ -153,28 +140,11 @@ const ExplainerRegistry& ExplainerRegistry::instance() {
 }
 
 void ExplainerRegistry::add(ExplainerDef explainer) {
-  auto owned = std::make_unique<const ExplainerDef>(std::move(explainer));
-  std::vector<std::string> names = owned->aliases;
-  names.push_back(owned->name);
-  for (std::string& name : names) name = folded(name);
-  std::sort(names.begin(), names.end());
-  names.erase(std::unique(names.begin(), names.end()), names.end());
-  for (const std::string& name : names) {
-    if (!by_name_.emplace(name, owned.get()).second) {
-      throw Error(ErrorKind::kInternal, "explainer name '" + name + "' is in use");
-    }
-  }
-  explainers_.push_back(std::move(owned));
+  add_named(std::move(explainer), "explainer", explainers_, by_name_);
 }
 
 const ExplainerDef& ExplainerRegistry::require(const std::string& name) const {
-  const auto it = by_name_.find(folded(name));
-  if (it != by_name_.end()) return *it->second;
-  std::string known;
-  for (const auto& explainer : explainers_) {
-    known += (known.empty() ? "" : ", ") + explainer->name;
-  }
-  throw Error(ErrorKind::kUsage, "there is no method '" + name + "'", "choose from: " + known);
+  return require_named(name, "method", explainers_, by_name_);
 }
 
 std::string MethodChoice::name() const {

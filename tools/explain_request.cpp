@@ -5,6 +5,7 @@
 #include <set>
 #include <sstream>
 
+#include "explain/names.h"
 #include "explain/target_grammar.h"
 #include "tools/messages.h"
 
@@ -24,16 +25,6 @@ std::vector<std::string> split_all(const std::vector<std::string>& lists) {
     for (std::string& part : split_list(list)) parts.push_back(std::move(part));
   }
   return parts;
-}
-
-/// "all_gradient", "All-Gradient" → "allgradient"; method names are compared like this everywhere.
-std::string folded(const std::string& name) {
-  std::string text;
-  for (char c : name) {
-    if (c != '-' && c != '_')
-      text += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  }
-  return text;
 }
 
 /// The parameters given for one method, without its name.

@@ -1,22 +1,12 @@
 #include <algorithm>
-#include <cctype>
 
 #include "engine/error.h"
 #include "explain/metrics/math/statistics.h"
 #include "explain/metrics/metric.h"
+#include "explain/names.h"
 
 namespace camlucida::metrics {
 namespace {
-
-std::string folded(const std::string& name) {
-  std::string result;
-  for (char c : name) {
-    if (c != '-' && c != '_') {
-      result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    }
-  }
-  return result;
-}
 
 bool all_finite(const Tensor& map) {
   const std::span<const float> values = map.as<float>();
@@ -70,26 +60,11 @@ const MetricRegistry& MetricRegistry::instance() {
 }
 
 void MetricRegistry::add(MetricDef metric) {
-  auto owned = std::make_unique<const MetricDef>(std::move(metric));
-  std::vector<std::string> names = owned->aliases;
-  names.push_back(owned->name);
-  for (std::string& name : names) name = folded(name);
-  std::sort(names.begin(), names.end());
-  names.erase(std::unique(names.begin(), names.end()), names.end());
-  for (const std::string& name : names) {
-    if (!by_name_.emplace(name, owned.get()).second) {
-      throw Error(ErrorKind::kInternal, "metric name '" + name + "' is in use");
-    }
-  }
-  metrics_.push_back(std::move(owned));
+  add_named(std::move(metric), "metric", metrics_, by_name_);
 }
 
 const MetricDef& MetricRegistry::require(const std::string& name) const {
-  const auto it = by_name_.find(folded(name));
-  if (it != by_name_.end()) return *it->second;
-  std::string known;
-  for (const auto& metric : metrics_) known += (known.empty() ? "" : ", ") + metric->name;
-  throw Error(ErrorKind::kUsage, "there is no metric '" + name + "'", "choose from: " + known);
+  return require_named(name, "metric", metrics_, by_name_);
 }
 
 Measurement measure_map(const MetricDef& metric, MapCase& map, Settings& settings) {
