@@ -39,6 +39,19 @@ Tensor times_gradient(const Tensor& layer, const Tensor& gradient, bool magnitud
   return product;
 }
 
+std::vector<RawMap> project_gradients(Evidence& evidence, Settings& settings, bool magnitude) {
+  const PrincipalOptions options{.centre = settings.flag("centre", true),
+                                 .sign = sign_setting(settings)};
+  const std::string& layer = evidence.subject().layer;
+  std::vector<RawMap> maps;
+  for (size_t t = 0; t < evidence.targets().size(); ++t) {
+    maps.push_back(
+        project(times_gradient(evidence.activation(layer), evidence.gradient(layer, t), magnitude),
+                options));
+  }
+  return maps;
+}
+
 SignRule sign_setting(Settings& settings) {
   return parse_sign_rule(
       settings.choice("sign", "u_max", {"u_max", "v_max", "none", "correlation"}));

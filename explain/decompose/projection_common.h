@@ -22,6 +22,10 @@ Tensor eigen_smooth(const Tensor& weighted);
 /// value. Both [1, C, h, w]. Throws Error(kUsage) if their shapes differ.
 Tensor times_gradient(const Tensor& layer, const Tensor& gradient, bool magnitude);
 
+/// The method that projects times_gradient of the target layer, for every target. Reads the
+/// settings "centre" and "sign".
+std::vector<RawMap> project_gradients(Evidence& evidence, Settings& settings, bool magnitude);
+
 /// Setting "sign": u_max unless asked otherwise.
 SignRule sign_setting(Settings& settings);
 

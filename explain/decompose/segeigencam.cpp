@@ -9,18 +9,8 @@
 namespace camlucida {
 namespace {
 
-using namespace decompose;
-
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
-  const PrincipalOptions options{.centre = settings.flag("centre", true),
-                                 .sign = sign_setting(settings)};
-  const std::string& layer = evidence.subject().layer;
-  std::vector<RawMap> maps;
-  for (size_t t = 0; t < evidence.targets().size(); ++t) {
-    maps.push_back(project(
-        times_gradient(evidence.activation(layer), evidence.gradient(layer, t), true), options));
-  }
-  return maps;
+  return decompose::project_gradients(evidence, settings, true);
 }
 
 }  // namespace
