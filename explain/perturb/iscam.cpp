@@ -16,27 +16,12 @@ using namespace perturb;
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const int64_t samples = settings.integer("samples", 10, 1, 100000);
-  const ScoreKind kind = read_score(settings, evidence.targets(), "logit");
-  const Backdrop backdrop = read_mask_space(settings, "normalised");
-
-  const Tensor& activation = evidence.activation(evidence.subject().layer);
-  const MaskedPicture picture(evidence.input(), evidence.subject().preprocessing, backdrop);
-  const ChannelMasks masks(activation, picture.height(), picture.width(),
-                           {.scale_first = true, .epsilon = 1e-8});
-  const std::vector<int64_t> runs = all_channels(masks);
-  const auto results = probe_masks(
-      evidence, picture, masks, runs, kind, samples,
-      [&](int64_t, int64_t sample, std::span<float> mask) {
+  return sampled_masks(
+      evidence, settings, samples, [samples](int64_t, int64_t sample, std::span<float> mask) {
         const auto j = static_cast<double>(sample + 1);
         const auto factor = static_cast<float>(j * (j + 1) / 2 / static_cast<double>(samples));
         for (float& value : mask) value *= factor;
       });
-  std::vector<RawMap> maps;
-  for (const std::vector<double>& scores : results) {
-    // The score of the whole picture shifts every exponent alike.
-    maps.push_back(weighted_map(activation, softmax_of(by_channel(masks, runs, scores))));
-  }
-  return maps;
 }
 
 }  // namespace

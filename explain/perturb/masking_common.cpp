@@ -205,4 +205,22 @@ RawMap weighted_map(const Tensor& activation, const std::vector<double>& weights
           .artefacts = {{"weights", Tensor::from<double>(shape, weights)}}};
 }
 
+std::vector<RawMap> sampled_masks(Evidence& evidence, Settings& settings, int64_t samples,
+                                  const ChangeMask& change) {
+  const ScoreKind kind = read_score(settings, evidence.targets(), "logit");
+  const Backdrop backdrop = read_mask_space(settings, "normalised");
+  const Tensor& activation = evidence.activation(evidence.subject().layer);
+  const MaskedPicture picture(evidence.input(), evidence.subject().preprocessing, backdrop);
+  const ChannelMasks masks(activation, picture.height(), picture.width(),
+                           {.scale_first = true, .epsilon = 1e-8});
+  const std::vector<int64_t> runs = all_channels(masks);
+  std::vector<RawMap> maps;
+  for (const std::vector<double>& scores :
+       probe_masks(evidence, picture, masks, runs, kind, samples, change)) {
+    // The score of the whole picture shifts every exponent alike.
+    maps.push_back(weighted_map(activation, softmax_of(by_channel(masks, runs, scores))));
+  }
+  return maps;
+}
+
 }  // namespace camlucida::perturb

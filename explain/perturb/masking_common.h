@@ -124,4 +124,9 @@ std::vector<std::optional<double>> by_channel(const ChannelMasks& masks,
 /// The map of sum_k weights[k] A_k with the weights as an artefact.
 RawMap weighted_map(const Tensor& activation, const std::vector<double>& weights);
 
+/// Score-CAM over changed masks, as torch-cam has it: the weights are a softmax over channels of
+/// the mean score of `samples` changes of each mask. Reads the settings "score" and "mask_space".
+std::vector<RawMap> sampled_masks(Evidence& evidence, Settings& settings, int64_t samples,
+                                  const ChangeMask& change);
+
 }  // namespace camlucida::perturb

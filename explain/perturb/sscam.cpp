@@ -27,26 +27,12 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const int64_t samples = settings.integer("samples", 35, 1, 100000);
   const double deviation = settings.number("std", 2.0, 0.0, 1e6);
   const uint64_t seed = settings.seed();
-  const ScoreKind kind = read_score(settings, evidence.targets(), "logit");
-  const Backdrop backdrop = read_mask_space(settings, "normalised");
-
-  const Tensor& activation = evidence.activation(evidence.subject().layer);
-  const MaskedPicture picture(evidence.input(), evidence.subject().preprocessing, backdrop);
-  const ChannelMasks masks(activation, picture.height(), picture.width(),
-                           {.scale_first = true, .epsilon = 1e-8});
-  const std::vector<int64_t> runs = all_channels(masks);
-  const auto results = probe_masks(
-      evidence, picture, masks, runs, kind, samples,
-      [&](int64_t channel, int64_t sample, std::span<float> mask) {
-        const int64_t stream = (channel == kEmptyMask ? masks.channels() : channel) * samples;
+  const int64_t channels = evidence.activation(evidence.subject().layer).shape()[1];
+  return sampled_masks(
+      evidence, settings, samples, [=](int64_t channel, int64_t sample, std::span<float> mask) {
+        const int64_t stream = (channel == kEmptyMask ? channels : channel) * samples;
         add_noise(Random(seed, static_cast<uint64_t>(stream + sample)), deviation, mask);
       });
-  std::vector<RawMap> maps;
-  for (const std::vector<double>& scores : results) {
-    // The score of the whole picture shifts every exponent alike.
-    maps.push_back(weighted_map(activation, softmax_of(by_channel(masks, runs, scores))));
-  }
-  return maps;
 }
 
 }  // namespace
