@@ -166,8 +166,9 @@ void register_conv(Registry& registry) {
   layer.forward = forward;
   layer.backward = backward;
   layer.saves.factors = true;
-  layer.rules[kRelevance] = {relevance, Saves{.inputs = true}};
-  layer.rules[kConservingRelevance] = {conserving_relevance, Saves{.inputs = true}};
+  layer.rules[kRelevance] = {relevance, Saves{.inputs = true}, {"relevance_by_sign"}};
+  layer.rules[kConservingRelevance] = {
+      conserving_relevance, Saves{.inputs = true}, {"relevance_by_sign"}};
   layer.multiply_adds = [](const InferContext& context, const std::vector<TensorDesc>&) {
     return geometry(context).multiply_adds();
   };

@@ -204,7 +204,7 @@ void register_conv_transpose(Registry& registry) {
   layer.forward = forward;
   layer.backward = backward;
   layer.saves.factors = true;
-  set_relevance(layer, relevance);
+  set_relevance(layer, relevance, {"relevance_by_sign"});
   layer.multiply_adds = [](const InferContext& context, const std::vector<TensorDesc>&) {
     return geometry(context).multiply_adds();
   };

@@ -201,7 +201,7 @@ void register_gemm(Registry& registry) {
   layer.forward = forward;
   layer.backward = backward;
   layer.saves.factors = true;
-  set_relevance(layer, relevance);
+  set_relevance(layer, relevance, {"relevance_by_sign"});
   layer.multiply_adds = [](const InferContext& context, const std::vector<TensorDesc>&) {
     const LinearGeometry g = geometry(context);
     return g.rows * g.inner * g.columns;

@@ -143,7 +143,7 @@ void register_matmul(Registry& registry) {
   layer.forward = forward;
   layer.backward = backward;
   layer.saves.factors = true;
-  set_relevance(layer, relevance);
+  set_relevance(layer, relevance, {"relevance_by_sign"});
   layer.multiply_adds = [](const InferContext& context, const std::vector<TensorDesc>&) {
     const MatMulGeometry g = matmul_geometry(context.shape(0), context.shape(1));
     return g.batch() * g.rows * g.inner * g.columns;
