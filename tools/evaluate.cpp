@@ -165,7 +165,10 @@ class EvaluateRun {
     const auto mode = flags_.resume  ? EvaluationLog::Mode::kResume
                       : flags_.force ? EvaluationLog::Mode::kReplace
                                      : EvaluationLog::Mode::kFresh;
-    EvaluationLog log(path("evaluation.jsonl"), identity(), mode);
+    EvaluationLog log(path("evaluation.jsonl"), identity(), mode, [&](const Json& record) {
+      remember(record);
+      return reduced(record);
+    });
     Progress progress(items_.size(), flags_.progress, flags_.output.quiet);
     catch_interrupts();
     for (size_t i = 0; i < items_.size() && !interrupted(); ++i) {
@@ -278,7 +281,16 @@ class EvaluateRun {
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     record["ms"] = took.count();
     log.append(record);
-    records_.push_back(std::move(record));
+    remember(record);
+    records_.push_back(reduced(record));
+  }
+
+  /// Keeps what the report says about the run as a whole.
+  void remember(const Json& record) {
+    if (layer_.empty()) layer_ = record["layer"].get<std::string>();
+    for (const auto& [name, used] : record["settings"].items()) {
+      if (!settings_.contains(name)) settings_[name] = used;
+    }
   }
 
   Json describe(const EvaluationItem& item, const LoadedInput& loaded, const std::string& key,
@@ -328,25 +340,19 @@ class EvaluateRun {
 
   int finish_run() {
     const std::vector<SummaryRow> rows = summarise(records_, request_.methods(), metrics_, bins_);
-    Json settings = Json::object();
-    for (const Json& record : records_) {
-      for (const auto& [name, used] : record["settings"].items()) {
-        if (!settings.contains(name)) settings[name] = used;
-      }
-    }
-    const Json report = report_json(rows, settings);
+    const Json report = report_json(rows);
     write_file_atomic(path("evaluation.csv"), to_csv(rows));
     write_file_atomic(path("evaluation.json"), to_text(report, 1) + "\n");
     if (flags_.output.json) {
       print_json(report);
     } else if (!flags_.output.quiet && !records_.empty()) {
-      print_report(rows, settings);
+      print_report(rows);
     }
     return finish(failures_, records_.size() - resumed_, resumed_, items_.size(), "evaluated",
                   flags_.output);
   }
 
-  Json report_json(const std::vector<SummaryRow>& rows, const Json& settings) const {
+  Json report_json(const std::vector<SummaryRow>& rows) const {
     Json json = {{"schema", 1}, {"engine", engine_json(model_)}};
     const Json same = identity();
     for (const auto& [key, value] : same.items()) {
@@ -362,7 +368,7 @@ class EvaluateRun {
           {"formula", metric.formula},
           {"source", metric.source},
           {"better", name_of(metric.better)},
-          {"settings", settings.contains(metric.name) ? settings[metric.name] : Json::object()}};
+          {"settings", settings_.contains(metric.name) ? settings_[metric.name] : Json::object()}};
     }
     json["bins"] = flags_.bins;
     json["summary"] = to_json(rows);
@@ -373,10 +379,10 @@ class EvaluateRun {
     return json;
   }
 
-  void print_report(const std::vector<SummaryRow>& rows, const Json& settings) const {
+  void print_report(const std::vector<SummaryRow>& rows) const {
     fmt::print("{} on {} pictures, class {}, layer {}\n\n", model_.name(), records_.size(),
-               flags_.class_choice, records_[0]["layer"].get<std::string>());
-    print_summary(rows, metrics_, settings);
+               flags_.class_choice, layer_);
+    print_summary(rows, metrics_, settings_);
     fmt::print("\nwritten to {}: evaluation.jsonl, evaluation.csv, evaluation.json\n",
                flags_.folder);
   }
@@ -388,7 +394,9 @@ class EvaluateRun {
   std::vector<MetricChoice> metrics_;
   metrics::Evaluator evaluator_;
   Bins bins_;
-  std::vector<Json> records_;
+  std::vector<Json> records_;       // reduced
+  Json settings_ = Json::object();  // of every metric, as used
+  std::string layer_;
   Failures failures_;
   Json failed_ = Json::array();
   size_t resumed_ = 0;

@@ -2,7 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
-#include <sstream>
+#include <fstream>
 
 #include "engine/error.h"
 #include "engine/fs.h"
@@ -12,19 +12,23 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMaxLogBytes = uint64_t{1} << 33;
-
 std::string digest(const Json& identity) {
   const std::string text = to_text(identity);
   return sha256({reinterpret_cast<const uint8_t*>(text.data()), text.size()}).substr(0, 16);
 }
 
+Error unwritable(const fs::path& path, const std::string& why) {
+  return Error(ErrorKind::kResource, "cannot write '" + path.string() + "': " + why,
+               "check permissions and free space, then go on with --resume");
+}
+
 /// Whether the file is what a run leaves that ended before its first picture was done.
 bool is_empty_log(const fs::path& path) {
-  const std::vector<uint8_t> bytes = read_file(path, kMaxLogBytes, "evaluation log");
-  const std::string text(bytes.begin(), bytes.end());
-  const Json head = Json::parse(text, nullptr, false);  // a second line would not parse
-  return head.is_object() && head.contains("evaluation");
+  std::ifstream file(path);
+  std::string line;
+  if (!std::getline(file, line)) return true;
+  const Json head = Json::parse(line, nullptr, false);
+  return head.is_object() && head.contains("evaluation") && !std::getline(file, line);
 }
 
 /// Members in which two identities differ.
@@ -38,32 +42,29 @@ std::string differences(const Json& a, const Json& b) {
 
 }  // namespace
 
-EvaluationLog::EvaluationLog(fs::path path, const Json& identity, Mode mode)
-    : path_(std::move(path)), run_(digest(identity)) {
-  if (fs::exists(path_)) {
-    if (mode == Mode::kFresh && !is_empty_log(path_)) {
-      throw Error(ErrorKind::kUsage, "'" + path_.string() + "' exists",
-                  "continue it with --resume, or start anew with --force");
-    }
-    if (mode == Mode::kResume && !is_empty_log(path_)) read(identity);
+EvaluationLog::EvaluationLog(fs::path path, const Json& identity, Mode mode, const Reduce& reduce)
+    : path_(std::move(path)) {
+  const bool go_on = fs::exists(path_) && mode != Mode::kReplace && !is_empty_log(path_);
+  if (go_on && mode == Mode::kFresh) {
+    throw Error(ErrorKind::kUsage, "'" + path_.string() + "' exists",
+                "continue it with --resume, or start anew with --force");
   }
-  const Json head = {{"evaluation", 1}, {"run", run_}, {"identity", identity}};
-  std::string whole = to_text(head) + "\n";
-  for (const auto& [key, record] : records_) whole += to_text(record) + "\n";
-  write_file_atomic(path_, whole);
+  if (go_on) {
+    std::error_code code;
+    fs::resize_file(path_, read(identity, reduce), code);
+    if (code) throw unwritable(path_, code.message());
+  } else {
+    const Json head = {{"evaluation", 1}, {"run", digest(identity)}, {"identity", identity}};
+    write_file_atomic(path_, to_text(head) + "\n");
+  }
   file_.reset(std::fopen(path_.c_str(), "ab"));
-  if (!file_) {
-    throw Error(ErrorKind::kResource,
-                "cannot write '" + path_.string() + "': " + std::strerror(errno),
-                "check that it is writable");
-  }
+  if (!file_) throw unwritable(path_, std::strerror(errno));
 }
 
-void EvaluationLog::read(const Json& identity) {
-  const std::vector<uint8_t> bytes = read_file(path_, kMaxLogBytes, "evaluation log");
-  std::istringstream lines(std::string(bytes.begin(), bytes.end()));
+uint64_t EvaluationLog::read(const Json& identity, const Reduce& reduce) {
+  std::ifstream file(path_, std::ios::binary);
   std::string line;
-  std::getline(lines, line);
+  std::getline(file, line);
   const Json head = Json::parse(line, nullptr, false);
   if (!head.is_object() || !head.contains("identity")) {
     throw Error(ErrorKind::kInput, "'" + path_.string() + "' is not an evaluation log",
@@ -75,12 +76,14 @@ void EvaluationLog::read(const Json& identity) {
                     differences(head["identity"], identity),
                 "repeat the flags of that run, name another folder, or start anew with --force");
   }
-  while (std::getline(lines, line)) {
-    Json record = Json::parse(line, nullptr, false);
+  uint64_t whole = line.size() + 1;
+  while (std::getline(file, line) && !file.eof()) {  // at the end: a line that was torn off
+    whole += line.size() + 1;
+    const Json record = Json::parse(line, nullptr, false);
     if (!record.is_object() || !record.contains("key") || !record["key"].is_string()) continue;
-    const std::string key = record["key"].get<std::string>();
-    records_[key] = std::move(record);
+    records_[record["key"].get<std::string>()] = reduce(record);
   }
+  return whole;
 }
 
 const Json* EvaluationLog::find(const std::string& key) const {
@@ -93,9 +96,7 @@ void EvaluationLog::append(const Json& record) {
   errno = 0;
   if (std::fwrite(line.data(), 1, line.size(), file_.get()) != line.size() ||
       std::fflush(file_.get()) != 0) {
-    throw Error(ErrorKind::kResource,
-                "cannot write '" + path_.string() + "': " + std::strerror(errno),
-                "free some space, then continue with --resume");
+    throw unwritable(path_, std::strerror(errno));
   }
 }
 

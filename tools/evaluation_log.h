@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,12 +18,15 @@ class EvaluationLog {
  public:
   enum class Mode { kFresh, kResume, kReplace };
 
+  /// What to keep of a line in memory.
+  using Reduce = std::function<Json(const Json&)>;
+
   /// `identity`: everything the measurements depend on but the pictures. kFresh throws
   /// Error(kUsage) if the file holds pictures already, kResume if they belong to another run;
   /// Error(kResource) if it cannot be written.
-  EvaluationLog(std::filesystem::path path, const Json& identity, Mode mode);
+  EvaluationLog(std::filesystem::path path, const Json& identity, Mode mode, const Reduce& reduce);
 
-  /// The line of an earlier run on the same picture (`key`), or null.
+  /// What is kept of an earlier run's line on the same picture (`key`), or null.
   const Json* find(const std::string& key) const;
   /// Adds a line; it must have the member "key".
   void append(const Json& record);
@@ -30,13 +34,13 @@ class EvaluationLog {
   const std::filesystem::path& path() const { return path_; }
 
  private:
-  void read(const Json& identity);
+  /// Keeps the lines of an earlier run and returns the length of what is whole.
+  uint64_t read(const Json& identity, const Reduce& reduce);
 
   struct Close {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
   std::filesystem::path path_;
-  std::string run_;  ///< digest of the identity
   std::map<std::string, Json> records_;
   std::unique_ptr<std::FILE, Close> file_;
 };

@@ -151,6 +151,25 @@ Measurement measurement_of(const Json& json) {
   return measurement;
 }
 
+Json reduced(const Json& record) {
+  Json small;
+  for (const char* key : {"class", "true_class", "true_probability", "predicted", "ms"}) {
+    if (record.contains(key)) small[key] = record[key];
+  }
+  for (const auto& [method, result] : record["results"].items()) {
+    Json& kept = small["results"][method]["metrics"];
+    for (const auto& [name, measurement] : result["metrics"].items()) {
+      kept[name]["value"] = measurement["value"];
+      if (measurement.contains("failure")) kept[name]["failure"] = measurement["failure"];
+      if (measurement.contains("profile") &&
+          metrics::MetricRegistry::instance().require(name).combine) {
+        kept[name]["profile"] = measurement["profile"];
+      }
+    }
+  }
+  return small;
+}
+
 std::vector<SummaryRow> summarise(const std::vector<Json>& records,
                                   const std::vector<std::string>& methods,
                                   const std::vector<MetricChoice>& metrics, Bins bins) {

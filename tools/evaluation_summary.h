@@ -34,6 +34,10 @@ struct MetricChoice {
 Json to_json(const metrics::Measurement& measurement);
 metrics::Measurement measurement_of(const Json& json);
 
+/// What `summarise` needs of a picture's record: figures without details and parameters, curves
+/// only of metrics that combine them. Small enough to be kept for every picture of a large set.
+Json reduced(const Json& record);
+
 /// Rows by bin, then method, then metric, in the orders given.
 std::vector<SummaryRow> summarise(const std::vector<Json>& records,
                                   const std::vector<std::string>& methods,
