@@ -152,16 +152,19 @@ TEST_F(CliEvaluate, ResumesAfterACut) {
   ASSERT_EQ(evaluate(arguments).code, 0);
   const std::string whole = read_text(log());
   const std::string csv = read_text(out() / "evaluation.csv");
-  // A crash in the middle of the second picture's line.
-  write_text(log(), whole.substr(0, whole.size() - 40));
+  // A line that is no picture's, and a crash in the middle of the second picture's line.
+  const std::string stray = "{\"key\": \"stray\"}\n";
+  const size_t first = whole.find('\n') + 1;
+  const std::string torn = whole.substr(first, whole.size() - first - 40);
+  write_text(log(), whole.substr(0, first) + stray + torn);
   std::vector<std::string> again = arguments;
   again.push_back("--resume");
   const Outcome resumed = evaluate(again);
   ASSERT_EQ(resumed.code, 0) << resumed.err;
   EXPECT_EQ(read_text(out() / "evaluation.csv"), csv);
   const std::vector<std::string> lines = lines_of(read_text(log()));
-  ASSERT_EQ(lines.size(), 3u);
-  EXPECT_EQ(lines[1], lines_of(whole)[1]);  // not measured again: its time is the old one
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[2], lines_of(whole)[1]);  // not measured again: its time is the old one
   for (const std::string& line : lines)
     EXPECT_FALSE(json::parse(line, nullptr, false).is_discarded());
 
@@ -171,8 +174,8 @@ TEST_F(CliEvaluate, ResumesAfterACut) {
   write_index(changed);
   ASSERT_EQ(evaluate(again).code, 0);
   const std::vector<std::string> after = lines_of(read_text(log()));
-  EXPECT_EQ(after[1], lines[1]);
-  EXPECT_EQ(after.size(), 4u);
+  EXPECT_EQ(after[2], lines[2]);
+  EXPECT_EQ(after.size(), 5u);
 }
 
 TEST_F(CliEvaluate, AnotherRunIsNotMixedIn) {

@@ -22,9 +22,16 @@ Error unwritable(const fs::path& path, const std::string& why) {
                "check permissions and free space, then go on with --resume");
 }
 
+std::ifstream open_log(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (file.is_open()) return file;
+  throw Error(ErrorKind::kInput, "cannot read '" + path.string() + "': " + std::strerror(errno),
+              "check its permissions, or name another folder");
+}
+
 /// Whether the file is what a run leaves that ended before its first picture was done.
 bool is_empty_log(const fs::path& path) {
-  std::ifstream file(path);
+  std::ifstream file = open_log(path);
   std::string line;
   if (!std::getline(file, line)) return true;
   const Json head = Json::parse(line, nullptr, false);
@@ -62,7 +69,7 @@ EvaluationLog::EvaluationLog(fs::path path, const Json& identity, Mode mode, con
 }
 
 uint64_t EvaluationLog::read(const Json& identity, const Reduce& reduce) {
-  std::ifstream file(path_, std::ios::binary);
+  std::ifstream file = open_log(path_);
   std::string line;
   std::getline(file, line);
   const Json head = Json::parse(line, nullptr, false);
@@ -80,7 +87,10 @@ uint64_t EvaluationLog::read(const Json& identity, const Reduce& reduce) {
   while (std::getline(file, line) && !file.eof()) {  // at the end: a line that was torn off
     whole += line.size() + 1;
     const Json record = Json::parse(line, nullptr, false);
-    if (!record.is_object() || !record.contains("key") || !record["key"].is_string()) continue;
+    if (!record.is_object() || !record.contains("results") || !record.contains("key") ||
+        !record["key"].is_string()) {
+      continue;
+    }
     records_[record["key"].get<std::string>()] = reduce(record);
   }
   return whole;
