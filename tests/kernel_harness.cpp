@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
+#include <optional>
+#include <tuple>
 
 #include "engine/cpu/thread_pool.h"
 #include "engine/reference.h"
@@ -349,6 +352,22 @@ Expected expect(const LayerCase& c, const Situation& situation) {
   return expected;
 }
 
+/// What is expected of a case, computed once for all kernels, layouts and SIMD widths that ask.
+class Expectations {
+ public:
+  explicit Expectations(const LayerCase& c) : case_(c) {}
+
+  const Expected& of(const Situation& situation) {
+    auto& slot = known_[{situation.backward, situation.rule, situation.wanted}];
+    if (!slot) slot = expect(case_, situation);
+    return *slot;
+  }
+
+ private:
+  const LayerCase& case_;
+  std::map<std::tuple<bool, std::string, std::vector<bool>>, std::optional<Expected>> known_;
+};
+
 /// The part of `expected` that belongs to one picture.
 Expected row_of(const LayerCase& c, const Expected& expected, int64_t index) {
   Expected row;
@@ -390,7 +409,7 @@ void check_rows(const KernelDef& kernel, const LayerCase& c, const Situation& si
 }
 
 int check_offers(const KernelDef& kernel, const LayerCase& c, const Situation& situation,
-                 const Expected& expected) {
+                 Expectations& expectations) {
   int runs = 0;
   const KernelBench bench(c, situation);
   for (const Offer& offer : kernel.offer(bench.kernel_case())) {
@@ -398,6 +417,7 @@ int check_offers(const KernelDef& kernel, const LayerCase& c, const Situation& s
     SCOPED_TRACE(kernel.name + " variant " + std::to_string(offer.variant) + " (" + offer.reason +
                  ")" + (situation.backward ? " backward, rule " + situation.rule : "") +
                  (layout_at(offer.inputs, 0) == Layout::kBlocked ? ", blocked" : ""));
+    const Expected& expected = expectations.of(situation);
     const auto prepared = kernel.prepare(bench.kernel_case(), offer);
     const Doubles first =
         bench.run(*prepared, offer, 1, false, expected.outputs, expected.cotangents);
@@ -487,14 +507,14 @@ std::string operation_of(const std::vector<Epilogue>& chain) {
 
 int check_kernels(const Registry& registry, const LayerCase& c) {
   int runs = 0;
+  Expectations expectations(c);
   for (const Situation& situation : situations_of(c)) {
-    const Expected expected = expect(c, situation);
     for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
       const UseTarget use(target);
       SCOPED_TRACE(hwy::TargetName(target));
       for (const auto& kernel : registry.kernels()) {
         if (!serves(*kernel, *c.layer, situation)) continue;
-        runs += check_offers(*kernel, c, situation, expected);
+        runs += check_offers(*kernel, c, situation, expectations);
         if (::testing::Test::HasFailure()) return runs;
       }
     }
