@@ -4,7 +4,7 @@
 #include <charconv>
 #include <cmath>
 
-#include "engine/import/onnx.h"
+#include "engine/import/importer.h"
 #include "engine/native/model_file.h"
 #include "engine/passes/passes.h"
 #include "explain/model_state.h"
@@ -83,6 +83,7 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
   state->name = path.stem().string();
   std::optional<NativeModel> native;
   if (path.extension() == ".clm") native = read_native(path);
+  Graph imported = native ? std::move(native->graph) : import_model(path);
   std::filesystem::path manifest_path = options.manifest;
   if (manifest_path.empty()) {
     const std::filesystem::path beside = path.parent_path() / "manifest.json";
@@ -95,7 +96,7 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
     manifest_path = path;
   }
   if (state->manifest && !state->manifest->name.empty()) state->name = state->manifest->name;
-  state->graph = with_taps(native ? native->graph : import_onnx(path), state->manifest);
+  state->graph = with_taps(std::move(imported), state->manifest);
   const Graph& graph = state->graph;
   if (graph.outputs().empty()) throw Error(ErrorKind::kModel, "the model has no outputs");
 

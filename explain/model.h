@@ -9,7 +9,7 @@
 
 #include "engine/image/image.h"
 #include "engine/image/preprocess.h"
-#include "engine/import/manifest.h"
+#include "engine/manifest.h"
 #include "engine/labels.h"
 #include "engine/session.h"
 #include "explain/explainer.h"

@@ -9,7 +9,7 @@
 
 #include "engine/error.h"
 #include "engine/fs.h"
-#include "engine/import/manifest.h"
+#include "engine/manifest.h"
 #include "engine/npy.h"
 #include "tests/shared.h"
 

@@ -1,4 +1,4 @@
-#include "engine/import/manifest.h"
+#include "engine/manifest.h"
 
 #include <nlohmann/json.hpp>
 #include <string_view>

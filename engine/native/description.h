@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "engine/attributes.h"
-#include "engine/import/manifest.h"
+#include "engine/manifest.h"
 #include "engine/native/archive.h"
 #include "engine/native/format.h"
 #include "engine/tensor.h"

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "engine/graph.h"
-#include "engine/import/manifest.h"
+#include "engine/manifest.h"
 #include "engine/labels.h"
 
 /// Reading and writing `.clm` files, the native model format (engine/native/format.h).

@@ -45,6 +45,11 @@ class ConceptBank {
   std::vector<size_t> roots_;
 };
 
+/// Arranges the concepts of a bank by the tree of their names in a JSON file, as ConceptBank::load
+/// says; groups without a vector of their own are added. Returns the first level.
+std::vector<size_t> arrange_concepts(const std::filesystem::path& tree,
+                                     std::vector<Concept>& concepts);
+
 /// The scores of one level: the children of the best concept of the level above.
 struct ConceptLevel {
   struct Score {

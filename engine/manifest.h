@@ -48,7 +48,7 @@ struct Manifest {
   std::map<std::string, std::string> taps;  ///< module name -> value of the model file
 
   /// Throws Error(kInput) naming the file and the key that is missing, of the wrong type or out of
-  /// range; also if the label file does not exist.
+  /// range; also if the label file does not exist. Error(kUnsupported) in a build without import.
   static Manifest load(const std::filesystem::path& path);
   /// The same from text; `path` is used for messages and to find the labels.
   static Manifest parse(const std::string& text, const std::filesystem::path& path);
