@@ -78,8 +78,12 @@ class GoldenFam : public ::testing::TestWithParam<Case> {
     if (!fs::exists(folder_ / name)) return;
     const std::vector<double> golden = read_npy(folder_ / name).to_doubles();
     const double deviation = relative_deviation(mine, golden);
-    std::printf("[ MEASURED ] %s %s: %.1e of %.0e allowed\n", GetParam().model, name.c_str(),
-                deviation, tolerance);
+    // Printed as the other goldens are: pair.ENTRY[.switch][.ARTEFACT].npy
+    const std::string rest = fs::path(name.substr(prefix().size() + 1)).stem().string();
+    const std::string entry = rest.substr(0, rest.find('.'));
+    const std::string artefact = rest == entry ? "raw" : rest.substr(rest.rfind('.') + 1);
+    std::printf("[ MEASURED ] %s/%s %s %s: %.1e of %.0e allowed\n", GetParam().model,
+                prefix().c_str(), entry.c_str(), artefact.c_str(), deviation, tolerance);
     EXPECT_LE(deviation, tolerance) << name;
     ++compared_;
   }

@@ -37,6 +37,15 @@ COMPARED = {
     "shapleycam_rest": "shapleycam, target rest",
     "opticam_it50": "opticam, 50 steps",
     "opticam_it100": "opticam",
+    "cosine": "fam",
+    "euclid_maxminus": "fam, Euclidean, maxminus",
+    "euclid_negative": "fam, Euclidean, negative",
+    "euclid_oneminusmm": "fam, Euclidean, oneminusmm",
+    "euclid_reciprocal": "fam, Euclidean, reciprocal",
+    "similarity_decomposition": "similarity",
+    "bilinear": "similarity, correspondence",
+    "gradcam_of_cosine": "gradcam, target embed",
+    "embedding": "pair --support, the prototype",
 }
 # Lines of the same tests that are about something else: networks, gradients to inner layers, metrics.
 OTHERS = re.compile(r"item|tap\d|p,|road|rise_|stable_|imputed")
