@@ -178,9 +178,13 @@ def main():
             print(f"{method}: its peer was not given, left out", file=sys.stderr)
             continue
         name, settings = OURS[method]
-        peer = runs[method]()
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-            reference = np.asarray(peer(), np.float64)  # warms up
+            try:
+                peer = runs[method]()
+                reference = np.asarray(peer(), np.float64)  # warms up
+            except Exception as error:  # whatever another program throws at this network
+                print(f"{method}: the peer failed, {type(error).__name__}: {error}", flush=True)
+                continue
             ours, theirs = [], []
             for _ in range(arguments.rounds):
                 ours.append(our_time(arguments, name, settings, arguments.runs))
