@@ -71,7 +71,9 @@ MapCase Evaluator::map(PictureCase& picture, const Explanation& explanation) {
     own.target = {.classes = {std::to_string(class_index)}};
     return model.explain(input, own).explanations.at(0).map;
   };
-  MapCase map{picture, explanation.raw, explanation.map, {}, {}, {}};
+  MapCase map{picture, explanation.raw, explanation.map, {}, {}, {}, choice.name()};
+  const auto components = explanation.artefacts.find("components");
+  if (components != explanation.artefacts.end()) map.components = components->second;
   map.explain = [this, explain](const Tensor& input, int64_t class_index) {
     return explain(model_, input, class_index);
   };

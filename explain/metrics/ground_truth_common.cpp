@@ -20,21 +20,6 @@ Box placed(const PictureBox& box, const Placement& placement) {
           first_pixel(placement.to_network_y(box.y1), placement.height)};
 }
 
-std::vector<uint8_t> placed(const Image& mask, const Placement& placement) {
-  std::vector<uint8_t> pixels;
-  pixels.reserve(static_cast<size_t>(placement.width) * static_cast<size_t>(placement.height));
-  for (int y = 0; y < placement.height; ++y) {
-    const auto row = static_cast<int>(std::floor(placement.top + placement.scale_y * (y + 0.5)));
-    for (int x = 0; x < placement.width; ++x) {
-      const auto column =
-          static_cast<int>(std::floor(placement.left + placement.scale_x * (x + 0.5)));
-      pixels.push_back(
-          mask.row(std::clamp(row, 0, mask.height() - 1))[std::clamp(column, 0, mask.width() - 1)]);
-    }
-  }
-  return pixels;
-}
-
 /// Around all pixels of the object.
 Box box_of(const std::vector<uint8_t>& mask, int width) {
   Box box{width, static_cast<int>(mask.size()) / width, 0, 0};
@@ -50,21 +35,33 @@ Box box_of(const std::vector<uint8_t>& mask, int width) {
 
 }  // namespace
 
+std::vector<uint8_t> place_pixels(const Image& codes, const Placement& placement) {
+  if (codes.width() != placement.picture_width || codes.height() != placement.picture_height ||
+      codes.channels() != 1) {
+    throw Error(ErrorKind::kInput,
+                "it has " + std::to_string(codes.width()) + " x " + std::to_string(codes.height()) +
+                    " pixels, its picture " + std::to_string(placement.picture_width) + " x " +
+                    std::to_string(placement.picture_height),
+                "give one of the picture's size");
+  }
+  std::vector<uint8_t> pixels;
+  pixels.reserve(static_cast<size_t>(placement.width) * static_cast<size_t>(placement.height));
+  for (int y = 0; y < placement.height; ++y) {
+    const auto row = static_cast<int>(std::floor(placement.top + placement.scale_y * (y + 0.5)));
+    for (int x = 0; x < placement.width; ++x) {
+      const auto column =
+          static_cast<int>(std::floor(placement.left + placement.scale_x * (x + 0.5)));
+      pixels.push_back(codes.row(
+          std::clamp(row, 0, codes.height() - 1))[std::clamp(column, 0, codes.width() - 1)]);
+    }
+  }
+  return pixels;
+}
+
 GroundTruth place_truth(std::span<const PictureBox> boxes, const Image& mask,
                         const Placement& placement) {
   GroundTruth truth;
-  if (!mask.empty()) {
-    if (mask.width() != placement.picture_width || mask.height() != placement.picture_height ||
-        mask.channels() != 1) {
-      throw Error(ErrorKind::kInput,
-                  "the mask has " + std::to_string(mask.width()) + " x " +
-                      std::to_string(mask.height()) + " pixels, its picture " +
-                      std::to_string(placement.picture_width) + " x " +
-                      std::to_string(placement.picture_height),
-                  "give a mask of the picture's size");
-    }
-    truth.mask = placed(mask, placement);
-  }
+  if (!mask.empty()) truth.mask = place_pixels(mask, placement);
   for (const PictureBox& box : boxes) {
     const Box seen = placed(box, placement);
     if (!seen.empty()) truth.boxes.push_back(seen);

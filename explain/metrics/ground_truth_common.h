@@ -15,11 +15,15 @@ struct PictureBox {
   double y1 = 0;
 };
 
-/// Ground truth as the network sees it. A pixel of the network input belongs to a box if its
-/// centre, carried back to the picture by `placement`, lies in it; a mask is read at that centre.
-/// Boxes that the crop leaves nothing of are dropped. `mask`: one byte per pixel of the picture,
-/// GroundTruth::kBackground ..., or empty; without boxes the mask's object gives one. Throws
-/// Error(kInput) if the mask has another size than the picture.
+/// One byte per pixel of a picture, read at the centre of every pixel of the network input carried
+/// back to the picture: [H * W]. Throws Error(kInput) if it has another size than the picture.
+std::vector<uint8_t> place_pixels(const Image& codes, const Placement& placement);
+
+/// Ground truth as the network sees it, but for the parts. A pixel of the network input belongs to
+/// a box if its centre, carried back to the picture by `placement`, lies in it; the mask is placed
+/// by place_pixels. Boxes that the crop leaves nothing of are dropped. `mask`: one byte per pixel
+/// of the picture, GroundTruth::kBackground ..., or empty; without boxes the mask's object gives
+/// one. Throws what place_pixels throws.
 GroundTruth place_truth(std::span<const PictureBox> boxes, const Image& mask,
                         const Placement& placement);
 

@@ -29,10 +29,13 @@
 /// measurements, or what MetricDef::combine makes of them.
 namespace camlucida::metrics {
 
-/// Where the object is, in pixels of the network input.
+/// Where the object and its parts are, in pixels of the network input.
 struct GroundTruth {
   std::vector<Box> boxes;     ///< the parts the network sees
   std::vector<uint8_t> mask;  ///< [H * W], kBackground ..., empty if there is none
+  /// [H * W], place in `part_names` + 1 or 0 where there is no part; empty if parts are not known.
+  std::vector<uint8_t> parts = {};
+  std::vector<std::string> part_names = {};  ///< of the data set: not every picture shows all
   static constexpr uint8_t kBackground = 0;
   static constexpr uint8_t kObject = 1;
   static constexpr uint8_t kUnsure = 2;  ///< counted on neither side
@@ -83,6 +86,8 @@ struct MapCase {
   /// network's layers have random weights.
   std::function<Tensor(int stage, int stages)> explain_randomised;
   Memo memo = {};
+  std::string method = "the method";  ///< its name, for messages
+  Tensor components = {};  ///< [Q, h, w] of methods that find several maps; else undefined
 };
 
 /// What a metric says about one map.
@@ -106,8 +111,8 @@ enum class Better { kHigher, kLower, kNeither };
 const char* name_of(Better better);  ///< "higher", "lower", "neither"
 
 /// What must be known about the picture besides the picture.
-enum class Truth { kNothing, kBox, kMask };
-const char* name_of(Truth truth);  ///< "nothing", "box", "mask"
+enum class Truth { kNothing, kBox, kMask, kParts };
+const char* name_of(Truth truth);  ///< "nothing", "box", "mask", "mask of parts"
 
 struct MetricDef {
   std::string name;                  ///< canonical: "avg_drop"
@@ -118,6 +123,9 @@ struct MetricDef {
   Better better = Better::kHigher;
   Truth truth = Truth::kNothing;
   std::string passes = "0";  ///< forwards per map, as a formula where it depends on settings
+  /// The means of the details belong to the figure of a data set: "part:NAME" of one thing the
+  /// value is made of, "chance:NAME" and "chance" of what knowing nothing gives.
+  bool mean_details = false;
   /// Throws Error(kUsage) for settings that make no sense; a map that cannot be measured is no
   /// error but Measurement::failed.
   std::function<Measurement(MapCase&, Settings&)> measure;

@@ -16,10 +16,13 @@ bool all_finite(const Tensor& map) {
 /// Why the picture's ground truth is not enough, or nothing.
 std::string missing_truth(const MetricDef& metric, const PictureCase& picture) {
   if (metric.truth == Truth::kNothing) return "";
+  if (metric.truth == Truth::kParts) {
+    return picture.truth && !picture.truth->parts.empty() ? "" : "the parts are not known";
+  }
   if (!picture.truth) return "the picture has no box or mask";
   if (metric.truth == Truth::kMask && picture.truth->mask.empty()) return "the picture has no mask";
   if (picture.truth->boxes.empty() && picture.truth->mask.empty()) {
-    return "the object lies outside of what the network sees";
+    return "no box or mask of the object lies in what the network sees";
   }
   return "";
 }
@@ -46,6 +49,8 @@ const char* name_of(Truth truth) {
       return "box";
     case Truth::kMask:
       return "mask";
+    case Truth::kParts:
+      return "mask of parts";
   }
   return "";
 }

@@ -17,23 +17,13 @@ Measurement measure(MapCase& map, Settings& settings) {
   if (region.object.empty()) return Measurement::failed("the picture has no mask");
   const int width = map.picture.width();
   const int64_t peak = argmax(map.map);
-  const int64_t y = peak / width;
-  const int64_t x = peak % width;
-  int64_t nearest = -1;  // squared distance
-  for (size_t p = 0; p < region.object.size(); ++p) {
-    if (!region.object[p]) continue;
-    const int64_t dy = static_cast<int64_t>(p) / width - y;
-    const int64_t dx = static_cast<int64_t>(p) % width - x;
-    const int64_t distance = dy * dy + dx * dx;
-    if (nearest < 0 || distance < nearest) nearest = distance;
-  }
-  if (nearest < 0)
+  const Nearest nearest = nearest_pixel(region.object, width, peak);
+  if (nearest.pixel < 0)
     return Measurement::failed("no pixel of the object lies in what the network sees");
-  const bool hit = nearest == 0 || static_cast<double>(nearest) < tolerance * tolerance;
-  Measurement result = Measurement::of(hit ? 100 : 0);
-  result.details = {{"row", static_cast<double>(y)},
-                    {"column", static_cast<double>(x)},
-                    {"distance", std::sqrt(static_cast<double>(nearest))}};
+  Measurement result = Measurement::of(nearest.within(tolerance) ? 100 : 0);
+  result.details = {{"row", static_cast<double>(peak / width)},
+                    {"column", static_cast<double>(peak % width)},
+                    {"distance", nearest.distance()}};
   return result;
 }
 

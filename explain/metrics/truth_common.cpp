@@ -45,6 +45,24 @@ Region object_region(const MapCase& map, Settings& settings) {
   return region;
 }
 
+bool Nearest::within(double tolerance) const {
+  return squared == 0 || (pixel >= 0 && static_cast<double>(squared) < tolerance * tolerance);
+}
+
+double Nearest::distance() const { return std::sqrt(static_cast<double>(squared)); }
+
+Nearest nearest_pixel(const std::vector<bool>& on, int width, int64_t from) {
+  Nearest nearest;
+  for (int64_t p = 0; p < std::ssize(on); ++p) {
+    if (!on[static_cast<size_t>(p)]) continue;
+    const int64_t dy = p / width - from / width;
+    const int64_t dx = p % width - from % width;
+    const int64_t squared = dy * dy + dx * dx;
+    if (nearest.pixel < 0 || squared < nearest.squared) nearest = {p, squared};
+  }
+  return nearest;
+}
+
 Measurement measure_boxes(const BoxProtocol& protocol, MapCase& map, Settings& settings) {
   const double step = settings.number("threshold_step", 0.01, 0.001, 0.5);
   const int height = map.picture.height();

@@ -12,6 +12,17 @@ struct Region {
 };
 Region object_region(const MapCase& map, Settings& settings);
 
+/// A pixel and how far it is.
+struct Nearest {
+  int64_t pixel = -1;    ///< -1: there is none
+  int64_t squared = -1;  ///< distance between centres
+
+  bool within(double tolerance) const;  ///< there, or closer than `tolerance`
+  double distance() const;
+};
+/// The pixel of `on` [H * W] that is nearest to pixel `from`, the first of several.
+Nearest nearest_pixel(const std::vector<bool>& on, int width, int64_t from);
+
 /// Localisation by boxes over all thresholds, the common part of max_box_acc and max_box_acc_v2.
 /// The map becomes bytes; at threshold t the pixels above floor(t * largest byte) form components,
 /// whose boxes are compared with the true ones (benchmark_iou).
