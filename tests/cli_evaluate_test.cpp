@@ -24,6 +24,7 @@ using test::run_program;
 using test::write_text;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
@@ -260,6 +261,85 @@ TEST_F(CliEvaluate, PicturesAndMasksThatCannotBeReadAreSkipped) {
   const json report = read_json(out() / "evaluation.json");
   EXPECT_EQ(report["data"]["evaluated"], 2);
   EXPECT_EQ(report["failures"].size(), 3u);
+}
+
+/// The left and the right half of the star's box.
+json with_halves(const fs::path& set, json index) {
+  Image parts(384, 384, 1);
+  for (int y = 69; y < 276; ++y) {
+    std::fill(parts.row(y) + 104, parts.row(y) + 208, uint8_t{1});
+    std::fill(parts.row(y) + 208, parts.row(y) + 311, uint8_t{7});
+  }
+  parts.save_png(set / "star.parts.png");
+  index["images"][0]["parts"] = "star.parts.png";
+  index["part_values"] = {{"0", "background"}, {"1", "left"}, {"7", "right"}, {"9", "back"}};
+  return index;
+}
+
+TEST_F(CliEvaluate, PartsHaveFiguresOfTheirOwn) {
+  write_index(with_halves(folder_ / "set", index()));
+  const Outcome outcome = evaluate({index_path(), "--metric", "part_energy,part_match,pxap",
+                                    "--method", "gradcam,decomcam,dff"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("(chance)"));
+  EXPECT_THAT(outcome.out, HasSubstr("right"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("back")));
+  for (const json& row : read_json(out() / "evaluation.json")["summary"]) {
+    if (row["metric"] == "pxap") {
+      EXPECT_FALSE(row.contains("details"));
+      continue;
+    }
+    const bool components = row["method"] != "gradcam";
+    const bool measured = row["metric"] == "part_energy" || components;
+    EXPECT_EQ(row["n"], measured ? 1 : 0) << row;  // the heart has no parts
+    EXPECT_EQ(row["failed"], measured ? 1 : 2) << row;
+    if (!measured) continue;
+    EXPECT_GT(row["value"], row["details"]["chance"]) << row;
+    EXPECT_GT(row["details"]["part:left"], 0) << row;
+    if (row["metric"] == "part_energy") {
+      EXPECT_NEAR(row["details"]["chance:left"], 104.0 * 207 / 384 / 384, 0.005);
+    }
+  }
+  EXPECT_THAT(read_text(log()), HasSubstr("gradcam has no components"));
+  // The details of pictures measured before count as well.
+  const std::string before = read_text(out() / "evaluation.json");
+  ASSERT_EQ(evaluate({index_path(), "--metric", "part_energy,part_match,pxap", "--method",
+                      "gradcam,decomcam,dff", "--resume", "-q"})
+                .code,
+            0);
+  EXPECT_EQ(read_json(out() / "evaluation.json")["summary"], json::parse(before)["summary"]);
+}
+
+TEST_F(CliEvaluate, WrongParts) {
+  const json plain = index();
+  const json good = with_halves(folder_ / "set", plain);
+  json bad = good;
+  bad.erase("part_values");
+  write_index(bad);
+  expect_error(evaluate({index_path()}), 3, "part_values");
+  bad["part_values"] = {{"256", "left"}};
+  write_index(bad);
+  expect_error(evaluate({index_path()}), 3, "bytes");
+  bad["part_values"] = {{"1", ""}};
+  write_index(bad);
+  expect_error(evaluate({index_path()}), 3, "names");
+  write_index(good);
+  expect_error(
+      evaluate({index_path(), "--metric", "part_energy", "--set", "part_energy.parts=nose"}), 2,
+      "left, right, back");
+  write_index(plain);
+  expect_error(evaluate({index_path(), "--metric", "part_energy"}), 2, "mask of parts");
+  // In a picture of parts: skipped, with the others measured.
+  bad = good;
+  bad["part_values"].erase("7");
+  write_index(bad);
+  Outcome outcome = evaluate({index_path(), "--metric", "complexity", "-q", "--force"});
+  EXPECT_EQ(outcome.code, 3);
+  EXPECT_THAT(outcome.err, HasSubstr("byte 7"));
+  Image(10, 10, 1).save_png(folder_ / "set/star.parts.png");
+  outcome = evaluate({index_path(), "--metric", "complexity", "-q", "--force"});
+  EXPECT_EQ(outcome.code, 3);
+  EXPECT_THAT(outcome.err, HasSubstr("10 x 10"));
 }
 
 TEST_F(CliEvaluate, PicturesWithoutTruthAreCountedAsFailedNotAsNumbers) {

@@ -386,16 +386,16 @@ TEST(GroundTruthPlacing, BoxesAndMasksFollowTheCrop) {
     for (int x = 14; x < 40; ++x) mask.row(y)[x] = GroundTruth::kObject;
   }
   const PictureBox box{14, 4, 40, 20};
-  const GroundTruth truth = place_truth({&box, 1}, mask, placement);
+  const GroundTruth truth = place_truth({.boxes = {box}, .mask = mask}, placement);
   ASSERT_EQ(truth.boxes.size(), 1u);
   EXPECT_EQ(truth.boxes[0], (Box{2, 2, 10, 10}));
   EXPECT_EQ(truth.mask[1], GroundTruth::kBackground);
   EXPECT_EQ(truth.mask[2], GroundTruth::kObject);
-  const GroundTruth from_mask = place_truth({}, mask, placement);
+  const GroundTruth from_mask = place_truth({.mask = mask}, placement);
   EXPECT_EQ(from_mask.boxes.at(0), (Box{2, 0, 10, 10}));
   const PictureBox outside{0, 0, 9, 9};
-  EXPECT_TRUE(place_truth({&outside, 1}, {}, placement).boxes.empty());
-  EXPECT_ERROR(place_truth({}, Image(39, 20, 1), placement), kInput, "39 x 20");
+  EXPECT_TRUE(place_truth({.boxes = {outside}}, placement).boxes.empty());
+  EXPECT_ERROR(place_truth({.mask = Image(39, 20, 1)}, placement), kInput, "39 x 20");
 }
 
 // ---- Statistics

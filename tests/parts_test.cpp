@@ -244,11 +244,12 @@ TEST(Parts, FollowTheCrop) {
   for (int y = 0; y < 20; ++y) {
     for (int x = 0; x < 40; ++x) codes.row(y)[x] = static_cast<uint8_t>(x);
   }
-  const std::vector<uint8_t> placed = place_pixels(codes, placement);
-  ASSERT_EQ(placed.size(), 100u);
-  EXPECT_THAT(std::vector<uint8_t>(placed.begin(), placed.begin() + 10),
+  const GroundTruth truth = place_truth({.parts = codes, .part_names = {"stripe"}}, placement);
+  EXPECT_TRUE(truth.mask.empty());
+  ASSERT_EQ(truth.parts.size(), 100u);
+  EXPECT_THAT(std::vector<uint8_t>(truth.parts.begin(), truth.parts.begin() + 10),
               ElementsAre(11, 13, 15, 17, 19, 21, 23, 25, 27, 29));
-  EXPECT_ERROR(place_pixels(Image(39, 20, 1), placement), kInput, "39 x 20");
+  EXPECT_ERROR(place_truth({.parts = Image(39, 20, 1)}, placement), kInput, "39 x 20");
 }
 
 }  // namespace

@@ -31,10 +31,11 @@ constexpr const char* kExamples = R"(Examples:
   camlucida evaluate ... -c label --bins accuracy        # the protocol of Decom-CAM
 
 DATA is a picture, folder, 'glob', .txt list or .npy tensor, or the index.json of a picture set with
-classes, boxes and masks (a folder that holds one stands for it):
+classes, boxes, masks and parts (a folder that holds one stands for it):
   {"images": [{"file": "images/a.jpg", "class": 281, "box": [x0, y0, x1, y1],
-               "mask": "masks/a.png"}, ...],
-   "mask_values": {"0": "background", "1": "object", "2": "unsure"}}
+               "mask": "masks/a.png", "parts": "parts/a.png"}, ...],
+   "mask_values": {"0": "background", "1": "object", "2": "unsure"},
+   "part_values": {"1": "ears", "2": "eyes"}}
 Everything but "file" is optional. "boxes" is a list of boxes; x1 and y1 are exclusive. A "label" or
 a "wnid" that the network's labels know may stand for "class".
 
@@ -91,7 +92,23 @@ RequestFlags request_flags(const Flags& flags) {
   return request;
 }
 
-std::vector<MetricChoice> choose_metrics(const Flags& flags, bool has_box, bool has_mask) {
+/// Whether `item` has what the metric wants to know.
+bool fits(const metrics::MetricDef& metric, const EvaluationItem& item) {
+  switch (metric.truth) {
+    case metrics::Truth::kNothing:
+      return true;
+    case metrics::Truth::kBox:
+      return item.has_box();
+    case metrics::Truth::kMask:
+      return item.has_mask();
+    case metrics::Truth::kParts:
+      return item.has_parts();
+  }
+  return false;
+}
+
+std::vector<MetricChoice> choose_metrics(const Flags& flags,
+                                         const std::vector<EvaluationItem>& items) {
   std::vector<MetricChoice> chosen;
   const auto take = [&](const metrics::MetricDef& metric) {
     const bool known = std::any_of(chosen.begin(), chosen.end(),
@@ -99,8 +116,8 @@ std::vector<MetricChoice> choose_metrics(const Flags& flags, bool has_box, bool 
     if (!known) chosen.push_back({&metric, {}});
   };
   const auto possible = [&](const metrics::MetricDef& metric) {
-    return metric.truth == metrics::Truth::kNothing ||
-           (metric.truth == metrics::Truth::kBox ? has_box || has_mask : has_mask);
+    return std::any_of(items.begin(), items.end(),
+                       [&](const EvaluationItem& item) { return fits(metric, item); });
   };
   for (const std::string& list : flags.metrics) {
     for (const std::string& name : split_list(list)) {
@@ -112,10 +129,11 @@ std::vector<MetricChoice> choose_metrics(const Flags& flags, bool has_box, bool 
       }
       const metrics::MetricDef& metric = MetricRegistry::instance().require(name);
       if (!possible(metric)) {
-        throw Error(ErrorKind::kUsage,
-                    fmt::format("metric {} needs a {}, and no picture of DATA has one", metric.name,
-                                name_of(metric.truth)),
-                    "give an index.json with boxes or masks, see `camlucida evaluate --help`");
+        throw Error(
+            ErrorKind::kUsage,
+            fmt::format("metric {} needs a {}, and no picture of DATA has one", metric.name,
+                        name_of(metric.truth)),
+            "give an index.json with boxes, masks or parts, see `camlucida evaluate --help`");
       }
       take(metric);
     }
@@ -148,7 +166,7 @@ class EvaluateRun {
         model_(load_model(flags.model, flags.output)),
         items_(read_items()),
         request_(request_flags(flags), model_, flags.output),
-        metrics_(choose_metrics(flags, any_item(&EvaluationItem::boxes), any_mask())),
+        metrics_(choose_metrics(flags, items_)),
         evaluator_(model_, request_.options()),
         bins_(flags.bins == "accuracy" ? Bins::kAccuracy : Bins::kNone) {
     check_class();
@@ -217,13 +235,6 @@ class EvaluateRun {
     }
   }
 
-  template <class Member>
-  bool any_item(Member member) const {
-    return std::any_of(items_.begin(), items_.end(),
-                       [&](const EvaluationItem& item) { return !(item.*member).empty(); });
-  }
-  bool any_mask() const { return any_item(&EvaluationItem::mask); }
-
   std::filesystem::path path(const char* name) const {
     return std::filesystem::path(flags_.folder) / name;
   }
@@ -272,7 +283,7 @@ class EvaluateRun {
                                                       answer.explanations.at(0).target.index);
     // Of the picture itself, so that random numbers do not depend on its place in DATA.
     picture.number = std::stoull(loaded.sha256.substr(0, 12), nullptr, 16);
-    if (item.has_truth()) picture.truth = load_truth(item, prepared.placement);
+    if (item.has_box() || item.has_parts()) picture.truth = load_truth(item, prepared.placement);
     Json record = describe(item, loaded, key, answer, picture);
     for (size_t i = 0; i < answer.explanations.size(); ++i) {
       record["results"][request_.methods()[i]] =

@@ -19,6 +19,14 @@ std::string folded(const std::string& text) {
   return result;
 }
 
+/// "0" to "255".
+std::optional<size_t> byte_of(const std::string& text) {
+  const bool number = !text.empty() && text.size() <= 3 &&
+                      text.find_first_not_of("0123456789") == std::string::npos;
+  if (!number || std::stoi(text) > 255) return std::nullopt;
+  return static_cast<size_t>(std::stoi(text));
+}
+
 /// The index that `argument` stands for, or an empty path.
 fs::path index_of(const std::string& argument) {
   std::error_code code;
@@ -28,6 +36,22 @@ fs::path index_of(const std::string& argument) {
     return fs::is_regular_file(index, code) ? index : fs::path();
   }
   return folded(path.extension().string()) == ".json" ? path : fs::path();
+}
+
+/// A picture of codes with every byte as `codes` [256] has it.
+Image read_codes(const fs::path& path, const std::vector<uint8_t>& codes) {
+  Image image = Image::load(path).to_gray();
+  for (uint8_t& byte : image.pixels()) {
+    const uint8_t code = codes[byte];
+    if (code == PartLegend::kUnnamed) {
+      throw Error(ErrorKind::kInput,
+                  "'" + path.string() + "' has the byte " + std::to_string(byte) +
+                      ", and \"part_values\" of the index does not name it",
+                  "add the name of the part");
+    }
+    byte = code;
+  }
+  return image;
 }
 
 /// Reads one index.
@@ -43,7 +67,10 @@ class IndexReader {
     if (!list.is_array()) {
       throw error("it has no list \"images\"", "see `camlucida evaluate --help` for the format");
     }
-    if (json.is_object()) read_codes(json);
+    if (json.is_object()) {
+      read_mask_codes(json);
+      read_part_names(json);
+    }
     std::vector<EvaluationItem> items;
     for (const Json& entry : list) {
       entry_ = items.size();
@@ -62,26 +89,45 @@ class IndexReader {
   }
 
   /// Descriptions are matched by words, so that a data set's own legend can be used as it is.
-  void read_codes(const Json& json) {
+  void read_mask_codes(const Json& json) {
     for (const char* key : {"mask_values", "trimap_values"}) {
       if (!json.contains(key)) continue;
       if (!json[key].is_object()) throw error(std::string("\"") + key + "\" is not an object", "");
       codes_.assign(256, GroundTruth::kBackground);
       for (const auto& [value, meaning] : json[key].items()) {
-        const bool number = !value.empty() && value.size() <= 3 &&
-                            value.find_first_not_of("0123456789") == std::string::npos;
-        if (!number || std::stoi(value) > 255 || !meaning.is_string()) {
+        if (!byte_of(value) || !meaning.is_string()) {
           throw error(std::string("\"") + key + "\" must map bytes to words",
                       "for instance {\"1\": \"object\", \"2\": \"background\", \"3\": \"unsure\"}");
         }
         const std::string words = folded(meaning.get<std::string>());
         const auto has = [&](const char* word) { return words.find(word) != std::string::npos; };
-        codes_[static_cast<size_t>(std::stoi(value))] =
-            has("background") ? GroundTruth::kBackground
-            : has("unsure") || has("border") || has("ignore") || has("void") ? GroundTruth::kUnsure
-                                                                             : GroundTruth::kObject;
+        codes_[*byte_of(value)] = has("background") ? GroundTruth::kBackground
+                                  : has("unsure") || has("border") || has("ignore") || has("void")
+                                      ? GroundTruth::kUnsure
+                                      : GroundTruth::kObject;
       }
     }
+  }
+
+  void read_part_names(const Json& json) {
+    if (!json.contains("part_values")) return;
+    const char* hint = "for instance {\"1\": \"ears\", \"2\": \"eyes\"}";
+    if (!json["part_values"].is_object()) throw error("\"part_values\" is not an object", hint);
+    const auto legend = std::make_shared<PartLegend>();
+    legend->codes.assign(256, PartLegend::kUnnamed);
+    for (const auto& [value, name] : json["part_values"].items()) {
+      if (!byte_of(value) || !name.is_string() || name.get<std::string>().empty()) {
+        throw error("\"part_values\" must map bytes to names", hint);
+      }
+      if (*byte_of(value) == 0) continue;  // no part, whatever it is called
+      std::vector<std::string>& names = legend->names;
+      auto known = std::find(names.begin(), names.end(), name.get<std::string>());
+      if (known == names.end()) known = names.insert(known, name.get<std::string>());
+      if (names.size() >= PartLegend::kUnnamed) throw error("it names more than 254 parts", hint);
+      legend->codes[*byte_of(value)] = static_cast<uint8_t>(known - names.begin() + 1);
+    }
+    legend->codes[0] = 0;
+    part_legend_ = legend;
   }
 
   EvaluationItem read_entry(const Json& entry) const {
@@ -93,6 +139,7 @@ class IndexReader {
     read_class(entry, item);
     read_boxes(entry, item);
     read_mask(entry, item);
+    read_parts(entry, item);
     return item;
   }
 
@@ -158,9 +205,21 @@ class IndexReader {
     }
   }
 
+  void read_parts(const Json& entry, EvaluationItem& item) const {
+    const std::string parts = text(entry, "parts");
+    if (parts.empty()) return;
+    if (!part_legend_) {
+      throw entry_error("has \"parts\", and the index has no \"part_values\"",
+                        "name them: \"part_values\": {\"1\": \"ears\", \"2\": \"eyes\"}");
+    }
+    item.parts = path_.parent_path() / parts;
+    item.part_legend = part_legend_;
+  }
+
   fs::path path_;
   const Model& model_;
   std::vector<uint8_t> codes_;
+  std::shared_ptr<const PartLegend> part_legend_;
   size_t entry_ = 0;
 };
 
@@ -171,8 +230,11 @@ std::string EvaluationItem::truth_text() const {
   for (const PictureBox& box : boxes) {
     for (double v : {box.x0, box.y0, box.x1, box.y1}) text += " " + to_text(v);
   }
-  if (mask.empty()) return text;
-  text += " " + sha256_file(mask) + " " + sha256(mask_codes);
+  if (has_mask()) text += " " + sha256_file(mask) + " " + sha256(mask_codes);
+  if (has_parts()) {
+    text += " " + sha256_file(parts) + " " + sha256(part_legend->codes);
+    for (const std::string& name : part_legend->names) text += " " + name;
+  }
   return text;
 }
 
@@ -197,15 +259,16 @@ std::vector<EvaluationItem> find_evaluation_items(const std::vector<std::string>
 }
 
 metrics::GroundTruth load_truth(const EvaluationItem& item, const Placement& placement) {
-  Image mask;
-  if (!item.mask.empty()) {
-    mask = Image::load(item.mask).to_gray();
-    for (uint8_t& byte : mask.pixels()) byte = item.mask_codes[byte];
+  metrics::PictureTruth truth{.boxes = item.boxes};
+  if (item.has_mask()) truth.mask = read_codes(item.mask, item.mask_codes);
+  if (item.has_parts()) {
+    truth.parts = read_codes(item.parts, item.part_legend->codes);
+    truth.part_names = item.part_legend->names;
   }
   try {
-    return metrics::place_truth(item.boxes, mask, placement);
+    return metrics::place_truth(truth, placement);
   } catch (const Error& error) {
-    throw error.with_context("mask '" + item.mask.string() + "'");
+    throw error.with_context("truth of '" + item.input.path.string() + "'");
   }
 }
 

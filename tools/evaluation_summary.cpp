@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "explain/metrics/math/statistics.h"
 #include "tools/table.h"
@@ -30,6 +31,17 @@ int bin_of(const Json& record) {
 
 std::string bin_name(int bin) { return fmt::format("{:.1f}-{:.1f}", bin / 10.0, (bin + 1) / 10.0); }
 
+std::map<std::string, double> mean_details(const std::vector<Measurement>& measurements) {
+  std::map<std::string, std::vector<double>> values;
+  for (const Measurement& measurement : measurements) {
+    if (!measurement.failure.empty()) continue;
+    for (const auto& [name, value] : measurement.details) values[name].push_back(value);
+  }
+  std::map<std::string, double> means;
+  for (const auto& [name, all] : values) means[name] = metrics::summarise(all).mean;
+  return means;
+}
+
 SummaryRow row_of(const std::string& bin, const std::vector<const Json*>& records,
                   const std::string& method, const MetricChoice& choice) {
   SummaryRow row{.bin = bin, .method = method, .metric = choice.metric->name};
@@ -55,6 +67,7 @@ SummaryRow row_of(const std::string& bin, const std::vector<const Json*>& record
   row.mean = summary.mean;
   row.median = summary.median;
   row.standard_error = summary.standard_error;
+  if (choice.metric->mean_details) row.details = mean_details(measurements);
   return row;
 }
 
@@ -88,10 +101,15 @@ const char* arrow(metrics::Better better) {
   return "";
 }
 
+std::string cell(double value) {
+  if (!std::isfinite(value)) return "-";
+  const int digits = std::abs(value) >= 10 ? 2 : 4;
+  return fmt::format("{:.{}f}", value, digits);
+}
+
 std::string cell(const SummaryRow& row) {
   if (!std::isfinite(row.value)) return "-";
-  const int digits = std::abs(row.value) >= 10 ? 2 : 4;
-  std::string text = fmt::format("{:.{}f}", row.value, digits);
+  std::string text = cell(row.value);
   if (row.failed > 0) text += fmt::format(" ({} of {})", row.count, row.count + row.failed);
   return text;
 }
@@ -118,6 +136,46 @@ void print_bin(std::span<const SummaryRow> rows, const std::vector<MetricChoice>
     }
     table.add(cells);
   }
+  table.print();
+}
+
+/// The rows of one metric with its details: what a method found on every part, and below it what
+/// chance gives, once for all methods where it is the same.
+void print_details(const std::vector<const SummaryRow*>& rows, const MetricChoice& choice) {
+  const std::string part = "part:";
+  std::set<std::string> names;
+  for (const SummaryRow* row : rows) {
+    for (const auto& [name, value] : row->details) {
+      if (name.rfind(part, 0) == 0) names.insert(name.substr(part.size()));
+    }
+  }
+  if (names.empty()) return;
+  std::vector<Table::Column> columns = {
+      {choice.metric->name},
+      {std::string("all") + arrow(choice.metric->better), Table::Align::kRight}};
+  for (const std::string& name : names) columns.push_back({name, Table::Align::kRight});
+  Table table(columns);
+  const auto cells = [&](const SummaryRow& row, const std::string& title, double all,
+                         const std::string& prefix) {
+    std::vector<std::string> line = {title, cell(all)};
+    for (const std::string& name : names) {
+      const auto found = row.details.find(prefix + name);
+      line.push_back(cell(found == row.details.end() ? NAN : found->second));
+    }
+    return line;
+  };
+  std::vector<std::string> chance;
+  for (const SummaryRow* row : rows) {
+    if (row->count == 0) continue;
+    const auto found = row->details.find("chance");
+    const std::vector<std::string> own =
+        cells(*row, "(chance)", found == row->details.end() ? NAN : found->second, "chance:");
+    if (!chance.empty() && own != chance) table.add(chance);
+    chance = own;
+    table.add(cells(*row, row->method, row->value, part));
+  }
+  table.add(chance);
+  fmt::print("\n");
   table.print();
 }
 
@@ -161,9 +219,12 @@ Json reduced(const Json& record) {
     for (const auto& [name, measurement] : result["metrics"].items()) {
       kept[name]["value"] = measurement["value"];
       if (measurement.contains("failure")) kept[name]["failure"] = measurement["failure"];
-      if (measurement.contains("profile") &&
-          metrics::MetricRegistry::instance().require(name).combine) {
+      const metrics::MetricDef& metric = metrics::MetricRegistry::instance().require(name);
+      if (measurement.contains("profile") && metric.combine) {
         kept[name]["profile"] = measurement["profile"];
+      }
+      if (measurement.contains("details") && metric.mean_details) {
+        kept[name]["details"] = measurement["details"];
       }
     }
   }
@@ -226,6 +287,7 @@ Json to_json(const std::vector<SummaryRow>& rows) {
                     {"mean", number(row.mean)},
                     {"median", number(row.median)},
                     {"std_error", number(row.standard_error)}});
+    for (const auto& [name, value] : row.details) json.back()["details"][name] = number(value);
   }
   return json;
 }
@@ -238,6 +300,13 @@ void print_summary(const std::vector<SummaryRow>& rows, const std::vector<Metric
     if (rows[first].bin != "all") fmt::print("\nbin {}\n", rows[first].bin);
     print_bin({rows.data() + first, last - first}, metrics);
     first = last;
+  }
+  for (const MetricChoice& choice : metrics) {
+    std::vector<const SummaryRow*> of_metric;
+    for (const SummaryRow& row : rows) {
+      if (row.bin == "all" && row.metric == choice.metric->name) of_metric.push_back(&row);
+    }
+    print_details(of_metric, choice);
   }
   fmt::print("\n");
   for (const MetricChoice& choice : metrics) {

@@ -19,6 +19,8 @@ struct SummaryRow {
   double mean = 0;
   double median = 0;
   double standard_error = 0;
+  /// Means of the details of MetricDef::mean_details, each over the pictures that have it.
+  std::map<std::string, double> details = {};
 };
 
 /// How pictures are divided: not at all, or into ten bins of the probability of the true class with
@@ -34,8 +36,9 @@ struct MetricChoice {
 Json to_json(const metrics::Measurement& measurement);
 metrics::Measurement measurement_of(const Json& json);
 
-/// What `summarise` needs of a picture's record: figures without details and parameters, curves
-/// only of metrics that combine them. Small enough to be kept for every picture of a large set.
+/// What `summarise` needs of a picture's record: figures without parameters, details and curves
+/// only of metrics that make something of them. Small enough to be kept for every picture of a
+/// large set.
 Json reduced(const Json& record);
 
 /// Rows by bin, then method, then metric, in the orders given.
@@ -47,7 +50,8 @@ std::string to_csv(const std::vector<SummaryRow>& rows);
 Json to_json(const std::vector<SummaryRow>& rows);
 
 /// A table per bin on standard output: methods in rows, metrics in columns, with the better
-/// direction, and below it the settings of every metric.
+/// direction; below it the details of metrics that have them, such as parts, beside chance, and the
+/// settings of every metric.
 void print_summary(const std::vector<SummaryRow>& rows, const std::vector<MetricChoice>& metrics,
                    const Json& settings);
 

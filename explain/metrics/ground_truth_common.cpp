@@ -33,14 +33,15 @@ Box box_of(const std::vector<uint8_t>& mask, int width) {
   return box;
 }
 
-}  // namespace
-
-std::vector<uint8_t> place_pixels(const Image& codes, const Placement& placement) {
+/// `codes` as the network input has them; empty if they are.
+std::vector<uint8_t> placed(const Image& codes, const Placement& placement, const char* what) {
+  if (codes.empty()) return {};
   if (codes.width() != placement.picture_width || codes.height() != placement.picture_height ||
       codes.channels() != 1) {
     throw Error(ErrorKind::kInput,
-                "it has " + std::to_string(codes.width()) + " x " + std::to_string(codes.height()) +
-                    " pixels, its picture " + std::to_string(placement.picture_width) + " x " +
+                std::string(what) + " has " + std::to_string(codes.width()) + " x " +
+                    std::to_string(codes.height()) + " pixels, its picture " +
+                    std::to_string(placement.picture_width) + " x " +
                     std::to_string(placement.picture_height),
                 "give one of the picture's size");
   }
@@ -58,19 +59,21 @@ std::vector<uint8_t> place_pixels(const Image& codes, const Placement& placement
   return pixels;
 }
 
-GroundTruth place_truth(std::span<const PictureBox> boxes, const Image& mask,
-                        const Placement& placement) {
-  GroundTruth truth;
-  if (!mask.empty()) truth.mask = place_pixels(mask, placement);
-  for (const PictureBox& box : boxes) {
+}  // namespace
+
+GroundTruth place_truth(const PictureTruth& truth, const Placement& placement) {
+  GroundTruth result{.mask = placed(truth.mask, placement, "the mask"),
+                     .parts = placed(truth.parts, placement, "the picture of the parts"),
+                     .part_names = truth.part_names};
+  for (const PictureBox& box : truth.boxes) {
     const Box seen = placed(box, placement);
-    if (!seen.empty()) truth.boxes.push_back(seen);
+    if (!seen.empty()) result.boxes.push_back(seen);
   }
-  if (boxes.empty() && !truth.mask.empty()) {
-    const Box box = box_of(truth.mask, placement.width);
-    if (!box.empty()) truth.boxes.push_back(box);
+  if (truth.boxes.empty() && !result.mask.empty()) {
+    const Box box = box_of(result.mask, placement.width);
+    if (!box.empty()) result.boxes.push_back(box);
   }
-  return truth;
+  return result;
 }
 
 }  // namespace camlucida::metrics

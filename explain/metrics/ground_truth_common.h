@@ -1,6 +1,7 @@
 #pragma once
 
-#include <span>
+#include <string>
+#include <vector>
 
 #include "engine/image/image.h"
 #include "explain/metrics/metric.h"
@@ -15,16 +16,18 @@ struct PictureBox {
   double y1 = 0;
 };
 
-/// One byte per pixel of a picture, read at the centre of every pixel of the network input carried
-/// back to the picture: [H * W]. Throws Error(kInput) if it has another size than the picture.
-std::vector<uint8_t> place_pixels(const Image& codes, const Placement& placement);
+/// What is known about a picture, in its own pixels.
+struct PictureTruth {
+  std::vector<PictureBox> boxes = {};
+  Image mask = {};   ///< gray, GroundTruth::kBackground ...; or empty
+  Image parts = {};  ///< gray, place in `part_names` + 1 or 0; or empty
+  std::vector<std::string> part_names = {};
+};
 
-/// Ground truth as the network sees it, but for the parts. A pixel of the network input belongs to
-/// a box if its centre, carried back to the picture by `placement`, lies in it; the mask is placed
-/// by place_pixels. Boxes that the crop leaves nothing of are dropped. `mask`: one byte per pixel
-/// of the picture, GroundTruth::kBackground ..., or empty; without boxes the mask's object gives
-/// one. Throws what place_pixels throws.
-GroundTruth place_truth(std::span<const PictureBox> boxes, const Image& mask,
-                        const Placement& placement);
+/// Ground truth as the network sees it. A pixel of the network input belongs to a box if its
+/// centre, carried back to the picture by `placement`, lies in it; mask and parts are read at that
+/// centre. Boxes that the crop leaves nothing of are dropped; without boxes the mask's object gives
+/// one. Throws Error(kInput) if mask or parts have another size than the picture.
+GroundTruth place_truth(const PictureTruth& truth, const Placement& placement);
 
 }  // namespace camlucida::metrics
