@@ -5,26 +5,9 @@
 #include <numeric>
 #include <set>
 
+#include "engine/closest_names.h"
+
 namespace camlucida {
-namespace {
-
-/// Levenshtein distance, to propose the name that was probably meant.
-int edit_distance(const std::string& a, const std::string& b) {
-  std::vector<int> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (size_t i = 1; i <= a.size(); ++i) {
-    int diagonal = row[0];
-    row[0] = static_cast<int>(i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const int substitution = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({substitution, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-}  // namespace
 
 ValueId Graph::find(const std::string& name) const {
   if (const auto it = by_name_.find(name); it != by_name_.end()) return it->second;
@@ -35,21 +18,15 @@ ValueId Graph::find(const std::string& name) const {
 ValueId Graph::require(const std::string& name) const {
   const ValueId id = find(name);
   if (id != kNone) return id;
-  std::vector<std::pair<int, std::string>> ranked;
+  std::vector<std::string> candidates;
   const auto consider = [&](const std::string& candidate, ValueId value) {
-    if (values_[static_cast<size_t>(value)].is_constant()) return;
-    const bool contains = candidate.find(name) != std::string::npos;
-    ranked.emplace_back(contains ? 0 : edit_distance(name, candidate), candidate);
+    if (!values_[static_cast<size_t>(value)].is_constant()) candidates.push_back(candidate);
   };
   for (const auto& [candidate, value] : by_name_) consider(candidate, value);
   for (const auto& [candidate, value] : aliases_) consider(candidate, value);
-  const size_t shown = std::min<size_t>(3, ranked.size());
-  std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(shown),
-                    ranked.end());
-  std::string hint = "closest names:";
-  for (size_t i = 0; i < shown; ++i) hint += " '" + ranked[i].second + "'";
-  throw Error(ErrorKind::kUsage, "the model has no value or layer called '" + name + "'",
-              hint + "; `camlucida inspect MODEL --layers` lists all");
+  throw Error(
+      ErrorKind::kUsage, "the model has no value or layer called '" + name + "'",
+      closest_names_hint(name, candidates) + "; `camlucida inspect MODEL --layers` lists all");
 }
 
 InferContext Graph::context(const Node& node, ContextStorage& storage) const {
