@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "tools/messages.h"
+#include "tools/zoo_catalogue.h"
 
 namespace camlucida::cli {
 namespace {
@@ -66,7 +67,7 @@ bool ModelFlags::change_recipe() const {
 
 void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind) {
   const char* model_name = kind == ModelArgument::kPositional ? "-m,--model,MODEL" : "-m,--model";
-  command.add_option(model_name, flags.model, "Model file (.onnx, .clm)")
+  command.add_option(model_name, flags.model, "Model file (.onnx, .clm), or a name of `zoo list`")
       ->required()
       ->type_name("FILE");
   const std::string preprocessing = "Preprocessing";
@@ -190,6 +191,7 @@ Size parse_size(const std::string& text, const std::string& flag) {
 }
 
 Model load_model(const ModelFlags& flags, const OutputFlags& output) {
+  const std::string path = resolve_model(flags.model);
   ModelOptions options;
   options.manifest = flags.manifest;
   options.labels = flags.labels;
@@ -200,10 +202,10 @@ Model load_model(const ModelFlags& flags, const OutputFlags& output) {
   if (!flags.max_memory.empty()) options.max_memory = parse_bytes(flags.max_memory, "--max-memory");
   if (flags.change_recipe()) {
     // The flags change single fields of a recipe that is known only once the model is.
-    const Preprocessing base = Model::load(flags.model, options).preprocessing();
+    const Preprocessing base = Model::load(path, options).preprocessing();
     options.preprocessing = changed(base, flags);
   }
-  Model model = Model::load(flags.model, options);
+  Model model = Model::load(path, options);
   if (!output.quiet && model.preprocessing_source() == "ImageNet") {
     const Preprocessing& recipe = model.preprocessing();
     report_notice("no manifest and no preprocessing flags: assuming the usual ImageNet recipe (" +

@@ -4,8 +4,9 @@
 set -euo pipefail
 
 packages=(
-  ccache cmake g++ ninja-build pkg-config libcli11-dev libeigen3-dev libfmt-dev libhwy-dev
-  libjpeg-dev libonnx-dev libprotobuf-dev libstb-dev nlohmann-json3-dev protobuf-compiler
+  ccache cmake g++ ninja-build pkg-config libcli11-dev libcurl4-openssl-dev
+  libeigen3-dev libfmt-dev libhwy-dev libjpeg-dev libonnx-dev
+  libprotobuf-dev libstb-dev nlohmann-json3-dev protobuf-compiler
 )
 if [[ ${1:-build} == test ]]; then
   packages+=(clang-format git libbenchmark-dev libgmock-dev libgtest-dev libonnx-testdata)

@@ -43,6 +43,7 @@ void add_bench(Program& program);
 void add_convert(Program& program);
 void add_methods(Program& program);
 void add_operators(Program& program);
+void add_zoo(Program& program);
 void add_version(Program& program);
 
 }  // namespace camlucida::cli

@@ -14,3 +14,5 @@ trap 'rm -rf "$work"' EXIT
   "$project/model_zoo/shapes/examples/star.png" "$work/star.png"
 test -s "$work/star.png"
 "$work/prefix/bin/camlucida" version
+"$work/prefix/bin/camlucida" zoo list --json > "$work/zoo.json"
+grep -q "$work/prefix/share/camlucida/model_zoo/shapes" "$work/zoo.json"
