@@ -70,7 +70,7 @@ TEST_F(CliErrors, WrongUsage) {
 
 TEST_F(CliErrors, EveryCommandHasHelp) {
   for (const std::string command : {"inspect", "predict", "explain", "pair", "evaluate", "check",
-                                    "bench", "methods", "operators", "version"}) {
+                                    "bench", "methods", "operators", "zoo", "version"}) {
     const Outcome outcome = run_program({command, "--help"});
     EXPECT_EQ(outcome.code, 0) << command;
     EXPECT_NE(outcome.out.find("Example"), std::string::npos) << command;

@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <fstream>
+#include <cstdlib>
 #include <set>
 
 #include "engine/fs.h"
@@ -340,6 +340,21 @@ TEST_F(Zoo, InterruptKeepsThePart) {
   pull_net();
   expect_complete();
   EXPECT_EQ(server_.requests().back(), "GET /net.onnx bytes=20000-");
+}
+
+TEST_F(Zoo, NoPlaceForDownloads) {
+  test::write_text(folder_ / "home", "a file");
+  const Outcome outcome = run_program({"zoo", "pull", "net"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.err_lines().size(), 1u) << outcome.err;
+  EXPECT_NE(outcome.err.find("CAMLUCIDA_HOME"), std::string::npos) << outcome.err;
+
+  const std::string home = std::getenv("HOME") != nullptr ? std::getenv("HOME") : "";
+  for (const char* name : {"CAMLUCIDA_HOME", "XDG_CACHE_HOME", "HOME"}) unsetenv(name);
+  EXPECT_EQ(state_of(ZooCatalogue::load().require("net")), ZooState::kMissing);
+  EXPECT_ERROR(pull_net(), kUsage, "CAMLUCIDA_HOME");
+  EXPECT_ERROR(resolve_model("no.onnx"), kModel, "No such file");
+  if (!home.empty()) setenv("HOME", home.c_str(), 1);
 }
 
 TEST_F(Zoo, ManifestsThatAreWrong) {

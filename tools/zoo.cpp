@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 #include <memory>
@@ -46,13 +47,7 @@ const char* word_for(ZooState state) {
 }
 
 std::string status_of(const ZooModel& model) {
-  return model.bundled ? "comes with it" : word_for(state_of(model));
-}
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
+  return model.bundled ? "bundled" : word_for(state_of(model));
 }
 
 Json to_json(const ZooModel& model) {
@@ -91,8 +86,9 @@ int list(const Flags& flags) {
   bool doubts = false;
   for (const ZooModel& model : catalogue.models()) {
     doubts = doubts || !model.notice.empty();
-    table.add({model.name + (model.notice.empty() ? "" : " *"), joined(model.aliases),
-               model.topology, megabytes(static_cast<double>(model.bytes())),
+    table.add({model.name + (model.notice.empty() ? "" : " *"),
+               fmt::format("{}", fmt::join(model.aliases, ", ")), model.topology,
+               megabytes(static_cast<double>(model.bytes())),
                model.top1 ? fmt::format("{:.2f} %", *model.top1) : "", model.licence,
                status_of(model)});
   }
@@ -101,7 +97,7 @@ int list(const Flags& flags) {
     fmt::print("\n* preprocessing not certain: `zoo pull` says what to check\n");
   }
   fmt::print("\ntop-1 as stated by the source; `camlucida zoo pull NAME` downloads to {}\n",
-             (zoo_home() / "models").string());
+             downloads_folder().string());
   return 0;
 }
 

@@ -54,7 +54,8 @@ class Reader {
             "has '" + file.name + "', which is no name or has no 'url' to download it from");
     }
     check(model.labels.empty() || is_plain_name(model.labels), "needs 'labels' without a folder");
-    model.folder = zoo_home() / "models" / model.name;
+    const fs::path downloads = downloads_folder();
+    if (!downloads.empty()) model.folder = downloads / model.name;
     return model;
   }
 
@@ -151,6 +152,7 @@ uint64_t ZooModel::bytes() const {
 }
 
 ZooState state_of(const ZooModel& model) {
+  if (model.folder.empty()) return ZooState::kMissing;
   bool complete = fs::exists(model.folder / "manifest.json");
   bool begun = false;
   for (const ZooFile& file : model.files) {
@@ -164,15 +166,13 @@ ZooState state_of(const ZooModel& model) {
   return begun ? ZooState::kIncomplete : ZooState::kMissing;
 }
 
-fs::path zoo_home() {
+fs::path downloads_folder() {
   const std::string home = environment("CAMLUCIDA_HOME");
-  if (!home.empty()) return fs::absolute(home);
+  if (!home.empty()) return fs::absolute(home) / "models";
   const fs::path cache = environment("XDG_CACHE_HOME");
-  if (cache.is_absolute()) return cache / "camlucida";  // XDG: a relative one is to be ignored
+  if (cache.is_absolute()) return cache / "camlucida/models";  // XDG: else it is to be ignored
   const std::string user = environment("HOME");
-  if (!user.empty()) return fs::path(user) / ".cache" / "camlucida";
-  throw Error(ErrorKind::kUsage, "no folder for downloaded models: HOME is not set",
-              "set CAMLUCIDA_HOME");
+  return user.empty() ? fs::path() : fs::path(user) / ".cache/camlucida/models";
 }
 
 bool ZooCatalogue::exists() {

@@ -30,7 +30,8 @@ struct ZooModel {
   std::string topology, licence, notice, labels;  ///< empty if not stated
   std::optional<double> top1;                     ///< stated by its source, percent
   std::filesystem::path manifest;                 ///< in the folder model_zoo
-  std::filesystem::path folder;                   ///< where its files are, or would be
+  std::filesystem::path folder;                   ///< where its files are, or would be; empty if
+                                                  ///< there is no place for downloads
   bool bundled = false;                           ///< comes with the program
   std::vector<ZooFile> files;                     ///< at least one
 
@@ -45,9 +46,9 @@ enum class ZooState {
 };
 ZooState state_of(const ZooModel& model);
 
-/// $CAMLUCIDA_HOME, else $XDG_CACHE_HOME/camlucida, else ~/.cache/camlucida: what was downloaded
-/// lies in its folder models/NAME. Throws Error(kUsage) if none of the variables is set.
-std::filesystem::path zoo_home();
+/// Where downloads lie, each in a folder of its name: $CAMLUCIDA_HOME/models, else
+/// $XDG_CACHE_HOME/camlucida/models, else ~/.cache/camlucida/models. Empty if none is set.
+std::filesystem::path downloads_folder();
 
 class ZooCatalogue {
  public:

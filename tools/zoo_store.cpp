@@ -81,7 +81,7 @@ bool fetch(const ZooModel& model, const ZooFile& file, const PullOptions& option
 FileState verify(const ZooModel& model, const ZooFile& file) {
   const fs::path path = model.folder / file.name;
   std::error_code code;
-  if (!fs::exists(path, code)) return FileState::kMissing;
+  if (model.folder.empty() || !fs::exists(path, code)) return FileState::kMissing;
   const bool right = fs::is_regular_file(path, code) && fs::file_size(path, code) == file.bytes &&
                      sha256_file(path) == file.sha256;
   return right ? FileState::kOk : FileState::kDamaged;
@@ -89,6 +89,10 @@ FileState verify(const ZooModel& model, const ZooFile& file) {
 
 PullResult pull(const ZooModel& model, const PullOptions& options) {
   if (model.bundled) return PullResult::kPresent;
+  if (model.folder.empty()) {
+    throw Error(ErrorKind::kUsage, "there is no folder for downloads: HOME is not set",
+                "set CAMLUCIDA_HOME");
+  }
   std::error_code code;
   fs::create_directories(model.folder, code);
   if (code) throw_not_writable(model.folder, code.message());

@@ -20,7 +20,7 @@ enum class PullResult { kPulled, kPresent, kStopped };
 /// Sees to it that all files of `model` are in its folder, with the right content: what is there
 /// is checked, what is missing or damaged downloaded; the manifest and the labels are put beside.
 /// Several processes may pull the same model, one after the other does it. Throws what download()
-/// throws; Error(kResource) if the folder cannot be written.
+/// throws; Error(kResource) if the folder cannot be written, Error(kUsage) if there is none.
 PullResult pull(const ZooModel& model, const PullOptions& options);
 
 enum class FileState { kOk, kMissing, kDamaged };
