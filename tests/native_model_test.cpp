@@ -1,9 +1,14 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
+#include <set>
+#include <span>
 
 #include "engine/import/onnx.h"
 #include "engine/native/format.h"
@@ -147,15 +152,68 @@ TEST_F(NativeFormat, EveryTruncationIsRefused) {
   EXPECT_ERROR(read_native(path()), kModel, "bytes");
 }
 
-TEST_F(NativeFormat, ForeignAndNewerFilesAreNamed) {
+void flip(std::vector<std::byte>& bytes, size_t bit) {
+  bytes[bit / 8] ^= std::byte{1} << (bit % 8);
+}
+
+/// Every bit counts wherever it lies: in a whole block, in the rest after it.
+TEST(NativeChecksum, EveryBitCounts) {
+  for (const size_t size : {0, 1, 7, 8, 127, 128, 129, 300}) {
+    std::vector<std::byte> bytes(size);
+    for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>(i * 37);
+    std::set<uint64_t> seen = {native::checksum(bytes)};
+    for (size_t bit = 0; bit < size * 8; ++bit) {
+      flip(bytes, bit);
+      EXPECT_TRUE(seen.insert(native::checksum(bytes)).second) << size << " bytes, bit " << bit;
+      flip(bytes, bit);
+    }
+    bytes.push_back(std::byte{0});
+    EXPECT_TRUE(seen.insert(native::checksum(bytes)).second) << "a zero after " << size << " bytes";
+  }
+}
+
+/// No two changed bits cancel, be they in one step of a lane or in steps that follow each other.
+TEST(NativeChecksum, TwoBitsDoNotCancel) {
+  constexpr size_t kBlockBits = 128 * 8;  // a lane takes the first 128 of every block
+  std::vector<size_t> bits;
+  for (size_t bit = 0; bit < 128; ++bit) bits.insert(bits.end(), {bit, bit + kBlockBits});
+  std::vector<std::byte> bytes(2 * kBlockBits / 8);
+  std::vector<uint64_t> seen = {native::checksum(bytes)};
+  for (size_t i = 0; i < bits.size(); ++i) {
+    flip(bytes, bits[i]);
+    for (size_t j = i + 1; j < bits.size(); ++j) {
+      flip(bytes, bits[j]);
+      seen.push_back(native::checksum(bytes));
+      flip(bytes, bits[j]);
+    }
+    flip(bytes, bits[i]);
+  }
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(std::adjacent_find(seen.begin(), seen.end()), seen.end());
+}
+
+/// Files are read by other builds: the values are part of the format.
+TEST(NativeChecksum, ValuesAreFixed) {
+  const std::string letter = "a";
+  std::array<uint8_t, 200> ramp;
+  std::iota(ramp.begin(), ramp.end(), uint8_t{0});
+  EXPECT_EQ(native::checksum({}), 0xdc0b6be853d46c4au);
+  EXPECT_EQ(native::checksum(std::as_bytes(std::span(letter))), 0x406951b7bcd63aa5u);
+  EXPECT_EQ(native::checksum(std::as_bytes(std::span(ramp))), 0x03861f4353cb7557u);
+}
+
+TEST_F(NativeFormat, ForeignAndOtherVersionsAreNamed) {
   write_all(path(), {'P', 'K', 3, 4});
   EXPECT_ERROR(read_native(path()), kModel, "not a .clm");
   EXPECT_ERROR(read_native(folder_.path() / "missing.clm"), kModel, "missing.clm");
   write_native(path(), small_model());
   std::vector<char> newer = read_all(path());
-  newer[8] = 2;
+  newer[8] = static_cast<char>(native::kVersion + 1);
   write_all(path(), newer);
-  EXPECT_ERROR(read_native(path()), kModel, "version 2");
+  EXPECT_ERROR(read_native(path()), kModel, "use a newer Camlucida");
+  newer[8] = static_cast<char>(native::kVersion - 1);
+  write_all(path(), newer);
+  EXPECT_ERROR(read_native(path()), kModel, "convert the model again");
 }
 
 TEST_F(NativeFormat, WeightsThatAreNotFiniteAreNotRounded) {

@@ -3,8 +3,8 @@
 #include <filesystem>
 
 #include "engine/graph.h"
-#include "engine/manifest.h"
 #include "engine/labels.h"
+#include "engine/manifest.h"
 
 /// Reading and writing `.clm` files, the native model format (engine/native/format.h).
 namespace camlucida {
@@ -37,7 +37,7 @@ NativeWriteReport write_native(const std::filesystem::path& path, const NativeMo
 
 /// Maps the file and checks all of it before anything is used: sizes, offsets, references and the
 /// checksums of description and tensors. Throws Error(kModel) that says what is wrong: not a .clm
-/// file, truncated, damaged (which part), of a newer version; Error(kUnsupported) listing layers
+/// file, truncated, damaged (which part), of another version; Error(kUnsupported) listing layers
 /// this build does not have.
 NativeModel read_native(const std::filesystem::path& path);
 

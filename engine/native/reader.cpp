@@ -37,7 +37,9 @@ std::span<const std::byte> description_of(std::span<const std::byte> file) {
   if (version != native::kVersion) {
     refuse("it is of format version " + std::to_string(version) + ", this build reads version " +
                std::to_string(native::kVersion),
-           "use a newer Camlucida, or convert the model again with this one");
+           version > native::kVersion
+               ? "use a newer Camlucida, or convert the model again with this one"
+               : "convert the model again with this Camlucida");
   }
   if (read_at<uint64_t>(file, 56) != native::checksum(file.first(56))) {
     refuse("its header is damaged", kCopyAgain);
