@@ -2,7 +2,6 @@
 #include <chrono>
 #include <cmath>
 #include <numeric>
-#include <sstream>
 
 #include "engine/passes/passes.h"
 #include "explain/heatmap.h"
@@ -31,9 +30,10 @@ class Stopwatch {
 
 std::vector<std::string> split(const std::string& list) {
   std::vector<std::string> parts;
-  std::stringstream stream(list);
-  for (std::string part; std::getline(stream, part, ',');) {
-    if (!part.empty()) parts.push_back(part);
+  for (size_t begin = 0; begin < list.size();) {
+    const size_t end = std::min(list.find(',', begin), list.size());
+    if (end > begin) parts.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
   }
   return parts;
 }
