@@ -225,13 +225,13 @@ Tensor read_npy_float32(const std::filesystem::path& path) {
   return tensor;
 }
 
-std::vector<uint8_t> format_npy(const Tensor& tensor) {
-  std::string header = "{'descr': '" + std::string(code_of_dtype(tensor.dtype())) +
+std::string npy_header(const TensorDesc& desc) {
+  std::string header = "{'descr': '" + std::string(code_of_dtype(desc.dtype)) +
                        "', 'fortran_order': False, 'shape': (";
-  for (const int64_t dim : tensor.shape()) header += std::to_string(dim) + ", ";
+  for (const int64_t dim : desc.shape) header += std::to_string(dim) + ", ";
   // A tuple of one needs its comma, a longer one reads better without the last.
-  if (tensor.shape().rank() > 1) header.resize(header.size() - 2);
-  if (tensor.shape().rank() == 1) header.resize(header.size() - 1);
+  if (desc.shape.rank() > 1) header.resize(header.size() - 2);
+  if (desc.shape.rank() == 1) header.resize(header.size() - 1);
   header += "), }";
 
   const auto padded = [&header](size_t preamble) {
@@ -244,16 +244,20 @@ std::vector<uint8_t> format_npy(const Tensor& tensor) {
   header.resize(header_bytes - 1, ' ');
   header += '\n';
 
-  std::string file(kMagic);
-  file += is_short ? '\x01' : '\x02';
-  file += '\0';
+  std::string start(kMagic);
+  start += is_short ? '\x01' : '\x02';
+  start += '\0';
   for (size_t i = 0; i < preamble - 8; ++i) {
-    file += static_cast<char>((header_bytes >> (8 * i)) & 0xff);
+    start += static_cast<char>((header_bytes >> (8 * i)) & 0xff);
   }
-  file += header;
-  std::vector<uint8_t> bytes(file.size() + tensor.bytes());
-  std::copy(file.begin(), file.end(), bytes.begin());
-  if (tensor.bytes() > 0) std::memcpy(bytes.data() + file.size(), tensor.raw(), tensor.bytes());
+  return start + header;
+}
+
+std::vector<uint8_t> format_npy(const Tensor& tensor) {
+  const std::string header = npy_header(tensor.desc());
+  std::vector<uint8_t> bytes(header.size() + tensor.bytes());
+  std::copy(header.begin(), header.end(), bytes.begin());
+  if (tensor.bytes() > 0) std::memcpy(bytes.data() + header.size(), tensor.raw(), tensor.bytes());
   return bytes;
 }
 

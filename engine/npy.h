@@ -24,6 +24,9 @@ Tensor parse_npy(std::span<const uint8_t> bytes, const std::string& name);
 /// integers are not converted silently: the message says how to convert.
 Tensor read_npy_float32(const std::filesystem::path& path);
 
+/// What a file with this array starts with; the elements follow. For arrays too large for memory.
+std::string npy_header(const TensorDesc& desc);
+
 /// The bytes of a version 1.0 file; version 2.0 if the header is too long for it.
 /// bfloat16 has no .npy form: Error(kUsage).
 std::vector<uint8_t> format_npy(const Tensor& tensor);

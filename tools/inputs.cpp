@@ -46,10 +46,11 @@ bool names_a_target(const std::string& text) {
 }
 
 /// "cat.gradcam.c281.png", "cat.gradcam.c281.raw.npy", "cat.pair.dog.fam.a.png": files of an
-/// earlier run.
+/// earlier run. "cat.mask.png", "cat.parts.png": the truth beside a picture.
 bool is_own_output(const fs::path& path) {
   if (path.filename().string().rfind(kEmbeddingsFile, 0) == 0) return true;
   fs::path rest = path.stem();
+  if (rest.extension() == ".mask" || rest.extension() == ".parts") return true;
   if (rest.string().find(".pair.") != std::string::npos) {
     if (rest.string().find(".correspondence.") != std::string::npos) return true;
     const std::string end = (is_tensor_file(path) ? rest.stem() : rest).extension().string();

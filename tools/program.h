@@ -41,6 +41,7 @@ void add_pair(Program& program);
 void add_check(Program& program);
 void add_bench(Program& program);
 void add_convert(Program& program);
+void add_menagerie(Program& program);
 void add_methods(Program& program);
 void add_operators(Program& program);
 void add_zoo(Program& program);
