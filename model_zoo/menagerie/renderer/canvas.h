@@ -16,8 +16,7 @@ constexpr Owner kNobody = 0;       ///< background, props, what stands in front
 constexpr Owner kUnchanged = 255;  ///< of whom it was before: patterns, light and shadow
 
 /// How much of each pixel lies in an outline.
-class Coverage {
- public:
+struct Coverage {
   int left = 0, top = 0, right = 0, bottom = 0;  ///< pixels; right and bottom exclusive
   std::vector<float> values;                     ///< row by row, in [0, 1]
 
@@ -44,8 +43,7 @@ class Canvas {
   Coverage coverage(const Path& path, const Affine& map);
 
   Image picture() const;
-  /// Counts for each owner how many of the 16 points of pixel (x, y) belong to it, and calls
-  /// `count(owner)` for each point.
+  /// Calls `count(owner)` for each of the 16 points of pixel (x, y).
   template <typename Count>
   void visit_owners(int x, int y, Count count) const {
     const size_t stride = static_cast<size_t>(size_) * kPoints;

@@ -10,10 +10,6 @@ double to_srgb(double linear) {
   return linear <= 0.0031308 ? 12.92 * linear : 1.055 * std::pow(linear, 1 / 2.4) - 0.055;
 }
 
-double to_linear(double srgb) {
-  return srgb <= 0.04045 ? srgb / 12.92 : std::pow((srgb + 0.055) / 1.055, 2.4);
-}
-
 double cube(double x) { return x * x * x; }
 
 }  // namespace
@@ -34,13 +30,6 @@ Color oklch(double lightness, double chroma, double hue) {
               to_srgb(std::clamp(blue, 0.0, 1.0))};
     }
   }
-}
-
-double lightness_of(const Color& color) {
-  const double r = to_linear(color.r), g = to_linear(color.g), b = to_linear(color.b);
-  return 0.2104542553 * std::cbrt(0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b) +
-         0.7936177850 * std::cbrt(0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b) -
-         0.0040720468 * std::cbrt(0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b);
 }
 
 Color mix(const Color& a, const Color& b, double t) {

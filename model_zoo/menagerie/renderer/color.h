@@ -15,8 +15,6 @@ struct Color {
 /// Colour by lightness [0, 1], colourfulness (0 = grey, about 0.2 at most) and hue in degrees
 /// (Ottosson 2020, OKLCH): equal steps look equal. Colours out of range lose colourfulness.
 Color oklch(double lightness, double chroma, double hue);
-/// Lightness of a colour as above.
-double lightness_of(const Color& color);
 
 /// `t` of the way from a to b.
 Color mix(const Color& a, const Color& b, double t);
