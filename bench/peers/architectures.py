@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Imports well-known architectures as several exporters write them, and compares the results.
+
+    python3 bench/peers/architectures.py --camlucida build/bin/camlucida             # everything
+    python3 bench/peers/architectures.py --camlucida build/bin/camlucida resnet18 timm/repvgg_a2
+
+Every network gets seeded random weights (export_models.py) and is exported from PyTorch with its
+TorchScript exporter at several operator sets, with a static and a free batch size, and with its
+newer exporter ("dynamo"). For each file the table says how far Camlucida is
+
+  - from ONNX Runtime in the outputs,
+  - from PyTorch in double in the outputs, and
+  - from PyTorch in double in sum_k G_k A_k (the HiResCAM map: gradient and activation of every
+    channel enter) at a layer half-way, or, where the file has lost the names of its modules, in
+    sum_c x_c dy/dx_c at the picture,
+
+each as the largest difference of the largest value. Needs PyTorch 2, torchvision, timm, onnx,
+onnxscript and onnxruntime.
+"""
+
+import argparse
+import contextlib
+import copy
+import io
+import json
+import logging
+import pathlib
+import subprocess
+import tempfile
+import warnings
+
+import numpy as np
+import onnxruntime
+import timm
+import torch
+import torchvision
+from torch import nn
+
+import export_models
+
+SIDES = {"inception_v3": 160, "timm/resnet50_clip": 224, "timm/resnet50_clip_gap": 224}
+TORCHVISION = """alexnet vgg11 vgg16_bn squeezenet1_1 resnet18 resnet50 resnext50_32x4d
+wide_resnet50_2 googlenet inception_v3 densenet121 mobilenet_v2 mobilenet_v3_small
+mobilenet_v3_large efficientnet_b0 efficientnet_v2_s regnet_x_400mf regnet_y_400mf mnasnet1_0
+shufflenet_v2_x1_0 convnext_tiny conv4""".split()
+TIMM = """repvgg_a0 mixnet_s resnetv2_50 nf_resnet50 tf_efficientnet_b0 resnest14d resnetblur18
+darknet53 cspresnet50 dla34 hrnet_w18_small ghostnet_100 lcnet_100 seresnet50 resnet50_clip
+resnet50_clip_gap""".split()
+EXPORTS = [("9", False), ("13", False), ("17", False), ("17", True), ("dynamo", False)]
+
+
+def build(name, seed):
+    """The network with random weights, and a picture for it."""
+    torch.manual_seed(seed)
+    side = SIDES.get(name, 128)
+    if name.startswith("timm/"):
+        side = 224 if "clip" in name else side
+        model = timm.create_model(name[5:], pretrained=False)
+    elif name in export_models.OWN:
+        model, side = export_models.OWN[name](), export_models.SIDES[name]
+    else:
+        model = torchvision.models.get_model(name, weights=None,
+                                             **export_models.ARGUMENTS.get(name, {}))
+    export_models.randomise(model, side, seed)
+    for module in model.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    return model, export_models.clouds(1, side)
+
+
+def export(model, picture, form, dynamic, path):
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    names = {"input_names": ["input"], "output_names": ["output"]}
+    with quiet, contextlib.redirect_stderr(io.StringIO()):
+        if form == "dynamo":
+            torch.onnx.export(model, (picture,), str(path), dynamo=True, external_data=False,
+                              **names)
+        else:
+            axes = {"input": {0: "batch"}, "output": {0: "batch"}} if dynamic else None
+            torch.onnx.export(model, (picture,), str(path), dynamo=False, dynamic_axes=axes,
+                              opset_version=int(form), **names)
+
+
+def camlucida(arguments, *words):
+    done = subprocess.run([arguments.camlucida, *map(str, words)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return done.stdout
+
+
+def middle_layer(arguments, path, model):
+    """The layer nearest to half-way whose name the file kept, as module name, or None."""
+    layers = json.loads(camlucida(arguments, "inspect", path, "--layers", "--json"))["layers"]
+    modules = dict(model.named_modules())
+    found = []
+    for position, layer in enumerate(layers):
+        known = [alias for alias in layer["aliases"] if alias in modules]
+        if layer["on_path"] and layer["dominates"] and known and layer["shape"][2] > 1:
+            found.append((abs(position - len(layers) / 2), min(known, key=len)))
+    return min(found)[1] if found else None
+
+
+def references(model, picture, layer):
+    """Outputs, class, and the map at `layer` (None: at the picture), from PyTorch in double."""
+    model = copy.deepcopy(model).double()
+    taken = []
+
+    def keep(module, inputs, output):
+        output.retain_grad()
+        taken.append(output)
+
+    picture = picture.double().requires_grad_()
+    handle = model.get_submodule(layer).register_forward_hook(keep) if layer else None
+    scores = model(picture)
+    if handle:
+        handle.remove()
+    index = int(scores[0].flatten().argmax())
+    scores.flatten()[index].backward()
+    value = taken[-1] if layer else picture
+    product = (value.grad * value).sum(1)[0]
+    return scores.detach().numpy(), index, product.detach().numpy()
+
+
+def ours(arguments, path, picture, index, layer, folder):
+    np.save(folder / "picture.npy", picture.numpy())
+    method = "hirescam" if layer else "gradxinput"
+    words = ["-t", layer] if layer else []
+    camlucida(arguments, "explain", "-m", path, folder / "picture.npy", "--method", method, "-c",
+              index, *words, "-o", folder / "out", "--format", "raw,json", "--force", "--quiet")
+    scores = json.loads(camlucida(arguments, "predict", "-m", path, folder / "picture.npy", "-k",
+                                  1000000, "--json", "--quiet"))
+    ranking = scores["inputs"][0]["prediction"] if "inputs" in scores else scores["prediction"]
+    logits = np.zeros(len(ranking))
+    for entry in ranking:
+        logits[entry["class"]] = entry["logit"]
+    return logits, np.load(next((folder / "out").glob("*.raw.npy")))
+
+
+def deviation(value, reference):
+    value, reference = np.ravel(value), np.ravel(reference)
+    if value.shape != reference.shape:
+        raise RuntimeError(f"{value.size} values instead of {reference.size}")
+    return float(np.abs(value - reference).max() / np.abs(reference).max())
+
+
+def run(arguments, name, form, dynamic, folder):
+    model, picture = build(name, arguments.seed)
+    path = folder / "model.onnx"
+    try:
+        export(model, picture, form, dynamic, path)
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        return f"not exported: {reason[0][:90] if reason else type(error).__name__}"
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    runtime = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    theirs = runtime.run(None, {runtime.get_inputs()[0].name: picture.numpy()})[0]
+    layer = middle_layer(arguments, path, model)
+    exact, index, product = references(model, picture, layer)
+    logits, raw = ours(arguments, path, picture, index, layer, folder)
+    return (f"{deviation(logits, theirs):.1e} | {deviation(logits, exact):.1e} | "
+            f"{deviation(raw, product):.1e} | {'`' + layer + '`' if layer else 'picture'}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="torchvision names, timm/NAME")
+    parser.add_argument("--camlucida", required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+
+    print("| network | exporter | ONNX Runtime | PyTorch | map | at |")
+    print("|---|---|---:|---:|---:|---|")
+    for name in arguments.names or TORCHVISION + [f"timm/{name}" for name in TIMM]:
+        for form, dynamic in EXPORTS:
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    cells = run(arguments, name, form, dynamic, pathlib.Path(folder))
+                except RuntimeError as error:
+                    cells = f"**{error}** | | |"
+            what = form if form == "dynamo" else f"opset {form}"
+            print(f"| {name} | {what}{', free batch' if dynamic else ''} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
