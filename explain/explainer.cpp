@@ -35,15 +35,15 @@ bool Evidence::has_gradient(const std::string& value) const {
 
 Tensor Evidence::gradient(const std::string& value, size_t t) {
   ++gradient_reads_;
-  if (gradients_.empty()) {
+  if (gradients_->empty()) {
     run_backward(seeds_of(targets_, scores()));
     // All at once: passes from other starts overwrite what the session has.
     for (const std::string& name : session_.plan().needs().gradient_to) {
-      gradients_.emplace(name, session_.gradient(name));
+      gradients_->emplace(name, session_.gradient(name));
     }
   }
-  const auto it = gradients_.find(value);
-  if (it == gradients_.end()) {
+  const auto it = gradients_->find(value);
+  if (it == gradients_->end()) {
     throw Error(ErrorKind::kInternal, "the run was not planned for a gradient at '" + value + "'");
   }
   const Tensor& all = it->second;

@@ -63,6 +63,8 @@ class Evidence {
 
   const Subject& subject() const { return subject_; }
   const std::vector<Target>& targets() const { return targets_; }
+  /// Takes part in the backward pass of `other`, which explains another layer of the same run.
+  void share_backward(const Evidence& other) { gradients_ = other.gradients_; }
 
   const Tensor& input() const { return input_; }       ///< [1, C, H, W], preprocessed
   const Tensor& scores();                              ///< [1, classes, ...]
@@ -116,7 +118,9 @@ class Evidence {
   std::vector<Target> targets_;
   Tensor scores_;
   std::map<std::string, Tensor> activations_;
-  std::map<std::string, Tensor> gradients_;  // [T, C, h, w], all that the plan has
+  // [T, C, h, w], all that the plan has; empty before the shared backward pass.
+  std::shared_ptr<std::map<std::string, Tensor>> gradients_ =
+      std::make_shared<std::map<std::string, Tensor>>();
   int64_t gradient_reads_ = 0;
   Passes passes_;
   double backward_ms_ = 0;

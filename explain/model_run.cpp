@@ -136,6 +136,7 @@ class ExplainCall {
           evidence.push_back(
               std::make_unique<Evidence>(*state_.pool, *session, picture, subject, targets_));
           evidence.back()->set_progress(options_.progress);
+          evidence.back()->share_backward(*evidence.front());
         }
         for (const size_t index : group.requests) {
           by_view[index].push_back(explain(requests_[index], evidence, *ranking, input));

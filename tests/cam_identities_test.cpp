@@ -404,6 +404,35 @@ TEST(CamIdentities, AllGradientMethodsShareOneBackwardPass) {
   EXPECT_EQ(evidence.passes().backwards, 0);
 }
 
+/// Two layers explained together, counted step by step.
+TEST(CamIdentities, LayersOfOneRunShareOneBackwardPass) {
+  MethodTrial early("relu1");
+  MethodTrial late("relu2");
+  Needs needs = gradient_needs(early.subject()) | gradient_needs(late.subject());
+  needs.seeds_per_image = static_cast<int>(early.targets().size());
+  const SessionPool::Lease session = early.pool().lend(early.picture().shape(), needs);
+  size_t backward_steps = 0;
+  session->set_step_timer([&](bool backward, int, double) { backward_steps += backward ? 1 : 0; });
+  session->forward(early.picture());
+  std::vector<Evidence> evidence;
+  for (const MethodTrial* trial : {&early, &late}) {
+    evidence.emplace_back(early.pool(), *session, early.picture(), trial->subject(),
+                          early.targets());
+    evidence.back().share_backward(evidence.front());
+  }
+  evidence[0].gradient("relu1", 1);
+  evidence[1].gradient("relu2", 1);
+  session->set_step_timer({});
+  EXPECT_EQ(backward_steps, session->plan().backward_steps().size());
+
+  Settings settings("hirescam", "paper", {});
+  const ExplainerDef& method = *choose_method("hirescam").method;
+  expect_equal(method.explain(evidence[0], settings)[1].raw, early.explain("hirescam")[1].raw, 1.0,
+               1e-6);
+  expect_equal(method.explain(evidence[1], settings)[1].raw, late.explain("hirescam")[1].raw, 1.0,
+               1e-6);
+}
+
 class ShapesTest : public ::testing::Test {
  protected:
   Answer explain(ExplainOptions options) {

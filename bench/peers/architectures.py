@@ -38,7 +38,8 @@ from torch import nn
 
 import export_models
 
-SIDES = {"inception_v3": 160, "timm/resnet50_clip": 224, "timm/resnet50_clip_gap": 224}
+SIDES = {"alexnet": 224, "vgg11": 224, "vgg16_bn": 224, "inception_v3": 160, "timm/resnet50_clip": 224,
+         "timm/resnet50_clip_gap": 224}  # all others 128
 TORCHVISION = """alexnet vgg11 vgg16_bn squeezenet1_1 resnet18 resnet50 resnext50_32x4d
 wide_resnet50_2 googlenet inception_v3 densenet121 mobilenet_v2 mobilenet_v3_small
 mobilenet_v3_large efficientnet_b0 efficientnet_v2_s regnet_x_400mf regnet_y_400mf mnasnet1_0
@@ -54,7 +55,6 @@ def build(name, seed):
     torch.manual_seed(seed)
     side = SIDES.get(name, 128)
     if name.startswith("timm/"):
-        side = 224 if "clip" in name else side
         model = timm.create_model(name[5:], pretrained=False)
     elif name in export_models.OWN:
         model, side = export_models.OWN[name](), export_models.SIDES[name]
