@@ -1,6 +1,7 @@
 # What reads files of other programs needs protobuf or a JSON library. CAMLUCIDA_IMPORT=OFF leaves it
 # out and takes the files named no_* in its place, which refuse in one line.
 include(cmake/onnx_schema.cmake)
+include(cmake/caffe_schema.cmake)
 
 # camlucida_split_import(<sources>): parts the sources of the library into core_sources, which every
 # build has, import_sources and no_import_sources.

@@ -225,15 +225,19 @@ std::string sha256(std::span<const uint8_t> bytes) {
   return hash.finish();
 }
 
-std::string sha256_file(const fs::path& path) {
-  uint64_t size = 0;
-  const File file = open_for_reading(path, "file", &size);
+std::string sha256_file(const fs::path& path) { return sha256_files({path}); }
+
+std::string sha256_files(const std::vector<fs::path>& paths) {
   Sha256 hash;
   std::vector<uint8_t> piece(1 << 20);
-  while (const size_t n = std::fread(piece.data(), 1, piece.size(), file.get())) {
-    hash.update({piece.data(), n});
+  for (const fs::path& path : paths) {
+    uint64_t size = 0;
+    const File file = open_for_reading(path, "file", &size);
+    while (const size_t n = std::fread(piece.data(), 1, piece.size(), file.get())) {
+      hash.update({piece.data(), n});
+    }
+    check_read(file.get(), path);
   }
-  check_read(file.get(), path);
   return hash.finish();
 }
 

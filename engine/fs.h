@@ -44,5 +44,7 @@ class Sha256 {
 std::string sha256(std::span<const uint8_t> bytes);
 /// Digest of a file of any size, read in pieces. Throws Error(kInput) like read_file.
 std::string sha256_file(const std::filesystem::path& path);
+/// The same of several files, one behind the other: `cat FILES | sha256sum`.
+std::string sha256_files(const std::vector<std::filesystem::path>& paths);
 
 }  // namespace camlucida

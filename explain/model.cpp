@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "engine/fs.h"
 #include "engine/import/importer.h"
 #include "engine/native/model_file.h"
 #include "engine/passes/passes.h"
@@ -82,8 +83,14 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
   state->options = options;
   state->name = path.stem().string();
   std::optional<NativeModel> native;
-  if (path.extension() == ".clm") native = read_native(path);
-  Graph imported = native ? std::move(native->graph) : import_model(path);
+  ImportedModel imported;
+  if (path.extension() == ".clm" && options.weights.empty()) {
+    native = read_native(path);
+    imported.graph = std::move(native->graph);
+  } else {
+    imported = import_model(path, options.weights);
+  }
+  state->weights = imported.weights;
   std::filesystem::path manifest_path = options.manifest;
   if (manifest_path.empty()) {
     const std::filesystem::path beside = path.parent_path() / "manifest.json";
@@ -96,7 +103,7 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
     manifest_path = path;
   }
   if (state->manifest && !state->manifest->name.empty()) state->name = state->manifest->name;
-  state->graph = with_taps(std::move(imported), state->manifest);
+  state->graph = with_taps(std::move(imported.graph), state->manifest);
   const Graph& graph = state->graph;
   if (graph.outputs().empty()) throw Error(ErrorKind::kModel, "the model has no outputs");
 
@@ -110,6 +117,11 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
   state->input = picture_input(graph, state->manifest);
   const Value& input = graph.value(graph.require(state->input));
   const Shape shape = default_input_shape(input, options, state->manifest, recipe);
+  if (!recipe && imported.recipe) {
+    recipe = imported.recipe(shape);
+    state->preprocessing_source = imported.recipe_source;
+    state->missing_mean_file = imported.missing_mean_file;
+  }
   if (!recipe) {
     const bool image = shape.rank() == 4;
     recipe = Preprocessing::imagenet(image ? static_cast<int>(shape[2]) : 224,
@@ -147,6 +159,7 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
 Model Model::with_graph(Graph graph) const {
   auto state = std::make_shared<ModelState>();
   state->path = state_->path;
+  state->weights = state_->weights;
   state->name = state_->name;
   state->options = state_->options;
   state->graph = std::move(graph);
@@ -158,6 +171,7 @@ Model Model::with_graph(Graph graph) const {
   state->score_reason = state_->score_reason;
   state->preprocessing = state_->preprocessing;
   state->preprocessing_source = state_->preprocessing_source;
+  state->missing_mean_file = state_->missing_mean_file;
   state->labels = state_->labels;
   state->manifest = state_->manifest;
   state->pool.emplace(state->graph, state->input, state_->pool->options());
@@ -166,6 +180,14 @@ Model Model::with_graph(Graph graph) const {
 }
 
 const std::filesystem::path& Model::path() const { return state_->path; }
+const std::filesystem::path& Model::weights() const { return state_->weights; }
+const std::string& Model::missing_mean_file() const { return state_->missing_mean_file; }
+
+std::string Model::digest() const {
+  if (state_->weights.empty()) return sha256_file(state_->path);
+  return sha256_files({state_->path, state_->weights});
+}
+
 const std::string& Model::name() const { return state_->name; }
 const Graph& Model::graph() const { return state_->graph; }
 const Graph& Model::bound() const { return state_->bound; }

@@ -23,6 +23,7 @@ namespace camlucida {
 struct ModelState;
 
 struct ModelOptions {
+  std::filesystem::path weights;               ///< of a Caffe network; empty: those beside it
   std::filesystem::path manifest;              ///< empty: manifest.json beside the model, if any
   std::optional<Preprocessing> preprocessing;  ///< overrides the manifest
   std::filesystem::path labels;                ///< overrides the manifest
@@ -133,18 +134,27 @@ class Model {
  public:
   /// Throws Error: kModel / kUnsupported if the file cannot be imported, kInput for a malformed
   /// manifest or label file.
+  /// `path` is an .onnx, .clm or .prototxt (Caffe network, see ModelOptions::weights) file.
   static Model load(const std::filesystem::path& path, ModelOptions options = {});
   /// The same model with another graph of the same values, for instance with other weights.
   Model with_graph(Graph graph) const;
 
   const std::filesystem::path& path() const;
+  /// File with the weights of a Caffe network, else empty.
+  const std::filesystem::path& weights() const;
+  /// SHA-256 of the model file; of a Caffe model that of the network followed by the weights.
+  std::string digest() const;
   const std::string& name() const;  ///< of the manifest, else the file's stem
   const Graph& graph() const;       ///< as imported
   /// Bound to the default input shape (manifest, model, or 224 x 224), before simplification.
   const Graph& bound() const;
   const Preprocessing& preprocessing() const;
-  /// Where the preprocessing came from, fit for a notice: "manifest.json", "flags", "ImageNet".
+  /// Where the preprocessing came from, fit for a notice: "manifest.json", "flags", "prototxt"
+  /// (a Caffe network's transform_param), "Caffe" (its customs, none being stated), "ImageNet".
   const std::string& preprocessing_source() const;
+  /// Mean file that a Caffe network names but that is not beside it, so that the mean is assumed;
+  /// else empty.
+  const std::string& missing_mean_file() const;
   const Labels& labels() const;
   const std::string& input_name() const;
   Shape input_shape() const;  ///< [1, C, H, W]

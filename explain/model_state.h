@@ -8,6 +8,7 @@ namespace camlucida {
 /// What a Model holds. Written once, in Model::load; the pool guards itself.
 struct ModelState {
   std::filesystem::path path;
+  std::filesystem::path weights;  ///< of a Caffe network
   std::string name;
   ModelOptions options;
   Graph graph;
@@ -17,6 +18,7 @@ struct ModelState {
   std::string score_reason;
   Preprocessing preprocessing;
   std::string preprocessing_source;
+  std::string missing_mean_file;
   Labels labels;
   std::optional<Manifest> manifest;
   std::optional<SessionPool> pool;

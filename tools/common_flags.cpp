@@ -1,5 +1,8 @@
 #include "tools/common_flags.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <charconv>
 
 #include "tools/messages.h"
@@ -58,6 +61,36 @@ Preprocessing changed(Preprocessing recipe, const ModelFlags& flags) {
   return recipe;
 }
 
+/// "104, 117, 123"
+std::string text_of(const std::vector<double>& values) {
+  return fmt::format("{:.6g}", fmt::join(values, ", "));
+}
+
+/// Says what is assumed about the preprocessing where nobody stated it.
+void report_recipe(const Model& model) {
+  const Preprocessing& recipe = model.preprocessing();
+  const std::string& source = model.preprocessing_source();
+  const std::string extent = fmt::format("{} x {}", recipe.crop_height, recipe.crop_width);
+  if (source == "ImageNet") {
+    report_notice("no manifest and no preprocessing flags: assuming the usual ImageNet recipe (" +
+                  extent + (recipe.channels() == 1 ? " gray" : " RGB") +
+                  ", ImageNet mean and deviation); see --preprocess, --size, --mean");
+  } else if (source == "prototxt" || source == "Caffe") {
+    const std::string assumed =
+        source == "Caffe" ? "no manifest, no preprocessing flags and no transform_param: assuming "
+                            "the customs of Caffe"
+                          : "preprocessing taken from the prototxt";
+    const std::string mean = "mean " + text_of(recipe.mean);
+    const std::string missing = model.missing_mean_file();
+    report_notice(fmt::format(
+        "{} ({}{}, bytes, {}, deviation {}){}; see --preprocess, --size, --mean", assumed, extent,
+        recipe.channels() == 1 ? " gray" : " BGR", mean, text_of(recipe.std),
+        missing.empty()
+            ? ""
+            : "; its mean file '" + missing + "' is not beside it, the mean is assumed"));
+  }
+}
+
 }  // namespace
 
 bool ModelFlags::change_recipe() const {
@@ -67,8 +100,15 @@ bool ModelFlags::change_recipe() const {
 
 void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind) {
   const char* model_name = kind == ModelArgument::kPositional ? "-m,--model,MODEL" : "-m,--model";
-  command.add_option(model_name, flags.model, "Model file (.onnx, .clm), or a name of `zoo list`")
+  command
+      .add_option(model_name, flags.model,
+                  "Model file (.onnx, .prototxt, .clm), or a name of `zoo list`")
       ->required()
+      ->type_name("FILE");
+  command
+      .add_option("--weights", flags.weights,
+                  "Weights (.caffemodel) of a .prototxt [of the same name, or the only ones beside "
+                  "it]")
       ->type_name("FILE");
   const std::string preprocessing = "Preprocessing";
   const auto add = [&](const char* name, auto& value, const char* help) {
@@ -193,6 +233,7 @@ Size parse_size(const std::string& text, const std::string& flag) {
 Model load_model(const ModelFlags& flags, const OutputFlags& output) {
   const std::string path = resolve_model(flags.model);
   ModelOptions options;
+  options.weights = flags.weights;
   options.manifest = flags.manifest;
   options.labels = flags.labels;
   options.output = flags.output;
@@ -206,13 +247,7 @@ Model load_model(const ModelFlags& flags, const OutputFlags& output) {
     options.preprocessing = changed(base, flags);
   }
   Model model = Model::load(path, options);
-  if (!output.quiet && model.preprocessing_source() == "ImageNet") {
-    const Preprocessing& recipe = model.preprocessing();
-    report_notice("no manifest and no preprocessing flags: assuming the usual ImageNet recipe (" +
-                  std::to_string(recipe.crop_height) + " x " + std::to_string(recipe.crop_width) +
-                  (recipe.channels() == 1 ? " gray" : " RGB") +
-                  ", ImageNet mean and deviation); see --preprocess, --size, --mean");
-  }
+  if (!output.quiet) report_recipe(model);
   return model;
 }
 

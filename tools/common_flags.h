@@ -13,6 +13,7 @@ namespace camlucida::cli {
 /// Which model, and how its inputs and outputs are to be understood.
 struct ModelFlags {
   std::string model;
+  std::string weights;   ///< of a Caffe network; empty = beside it
   std::string manifest;  ///< --preprocess
   std::string size, crop, channels;
   std::vector<double> mean, std;

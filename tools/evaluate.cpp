@@ -242,8 +242,9 @@ class EvaluateRun {
   /// What two runs must share so that one can go on with the other's measurements.
   Json identity() const {
     Json json;
-    json["model"] = model_json(model_, sha256_file(model_.path()));
+    json["model"] = model_json(model_, model_.digest());
     json["model"].erase("path");
+    json["model"].erase("weights");
     json["preprocess"] = to_json(model_.preprocessing());
     json["methods"] = request_.methods();
     json["layer"] = request_.options().layer;

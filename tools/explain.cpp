@@ -64,7 +64,7 @@ class ExplainRun {
         start_(std::chrono::steady_clock::now()),
         model_(load_model(flags.model, flags.output)),
         load_ms_(milliseconds_since(start_)),
-        sha256_(sha256_file(model_.path())),
+        sha256_(model_.digest()),
         request_flags_(flags.request),
         concepts_(read_concepts()),
         request_(request_flags_, model_, flags.output),

@@ -160,7 +160,7 @@ void print_as_json(const Flags& flags, const Model& model) {
   const LayerChoice layer = default_layer_of(model);
   Json json;
   json["schema"] = 1;
-  json["model"] = model_json(model, sha256_file(model.path()));
+  json["model"] = model_json(model, model.digest());
   if (model.path().extension() == ".onnx") {
     const OnnxInfo info = read_onnx_info(model.path());
     json["onnx"] = {{"ir_version", info.ir_version},

@@ -142,6 +142,7 @@ Json engine_json(const Model& model) {
 
 Json model_json(const Model& model, const std::string& sha256) {
   Json json = {{"path", model.path().string()}, {"sha256", sha256}, {"name", model.name()}};
+  if (!model.weights().empty()) json["weights"] = model.weights().string();
   json["score"] = model.score_name();
   if (!model.score_reason().empty()) json["score_reason"] = model.score_reason();
   return json;

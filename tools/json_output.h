@@ -22,7 +22,7 @@ Json to_json(const std::map<std::string, std::string>& parameters);
 
 /// {"name", "version", "device", "simd", "threads"}
 Json engine_json(const Model& model);
-/// {"path", "sha256", "name", "score", "score_reason"}
+/// {"path", "sha256", "name", "score", "score_reason"}; of a Caffe model also "weights"
 Json model_json(const Model& model, const std::string& sha256);
 
 /// On one line with a line break, invalid UTF-8 (file names) replaced.

@@ -99,7 +99,7 @@ class PairRun {
   explicit PairRun(const Flags& flags)
       : flags_(flags),
         model_(load_model(flags.model, flags.output)),
-        sha256_(sha256_file(model_.path())),
+        sha256_(model_.digest()),
         embedder_(model_, comparison_of(flags)),
         request_(request_of(flags)),
         files_(file_options(flags.files, request_.normalisation)) {}

@@ -14,7 +14,7 @@ namespace {
 
 }  // namespace
 
-Graph import_model(const std::filesystem::path& path) {
+ImportedModel import_model(const std::filesystem::path& path, const std::filesystem::path&) {
   throw Error(ErrorKind::kUnsupported,
               "cannot read '" + path.string() + "': this build reads .clm only",
               "convert it with `camlucida convert`");

@@ -1,49 +1,16 @@
 #include "engine/import/onnx.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-
-#include <fstream>
-#include <limits>
 #include <new>
 
+#include "engine/import/message_file.h"
 #include "engine/import/onnx_graph.h"
 
 namespace camlucida {
 namespace {
 
 namespace fs = std::filesystem;
-namespace pbio = google::protobuf::io;
 
-constexpr uint64_t kMaxMessage = std::numeric_limits<int32_t>::max();
-
-/// Feeds protobuf from a file piece by piece, so that only the message itself takes memory.
-class FileStream final : public pbio::CopyingInputStream {
- public:
-  explicit FileStream(std::ifstream& file) : file_(file) {}
-  int Read(void* buffer, int size) override {
-    file_.read(static_cast<char*>(buffer), size);
-    return file_.bad() ? -1 : static_cast<int>(file_.gcount());
-  }
-
- private:
-  std::ifstream& file_;
-};
-
-void check_size(uint64_t bytes) {
-  if (bytes <= kMaxMessage) return;
-  throw Error(ErrorKind::kModel,
-              "the model has " + std::to_string(bytes) +
-                  " bytes, more than the 2 GB that an ONNX file can hold",
-              "export it with external data");
-}
-
-/// Whether the file is a Git LFS pointer in the place of the model.
-bool is_pointer(const fs::path& path) {
-  std::string start(7, '\0');
-  std::ifstream(path, std::ios::binary).read(start.data(), 7);
-  return start == "version";
-}
+constexpr const char* kTooLarge = "export it with external data";
 
 void check_model(const schema::ModelProto& model, bool parsed) {
   if (!parsed) {
@@ -57,30 +24,11 @@ void check_model(const schema::ModelProto& model, bool parsed) {
 }
 
 void parse_file(const fs::path& path, schema::ModelProto& model) {
-  std::error_code code;
-  const fs::file_status status = fs::status(path, code);
-  if (!fs::exists(status)) {
-    throw Error(ErrorKind::kModel, "cannot be read: no such file", "check the path");
-  }
-  if (!fs::is_regular_file(status)) {
-    throw Error(ErrorKind::kModel, "cannot be read: not a regular file",
-                "give the path of a model");
-  }
-  std::ifstream file(path, std::ios::binary);
-  const uint64_t size = fs::file_size(path, code);
-  if (!file || code) throw Error(ErrorKind::kModel, "cannot be read", "check its permissions");
-  check_size(size);
-  FileStream stream(file);
-  pbio::CopyingInputStreamAdaptor adaptor(&stream, 1 << 20);
-  const bool parsed = model.ParseFromZeroCopyStream(&adaptor);
-  if (!parsed && is_pointer(path)) {
-    throw Error(ErrorKind::kModel, "a Git LFS pointer, not the model itself", "run `git lfs pull`");
-  }
-  check_model(model, parsed);
+  check_model(model, parse_message_file(path, model, kTooLarge));
 }
 
 void parse_bytes(std::span<const std::byte> bytes, schema::ModelProto& model) {
-  check_size(bytes.size());
+  check_message_size(bytes.size(), kTooLarge);
   check_model(model, model.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));
 }
 
@@ -153,7 +101,7 @@ OnnxInfo read_onnx_info(const fs::path& file) {
 }
 
 Tensor tensor_from_onnx(std::span<const std::byte> tensor_proto) {
-  check_size(tensor_proto.size());
+  check_message_size(tensor_proto.size(), kTooLarge);
   schema::TensorProto proto;
   if (!proto.ParseFromArray(tensor_proto.data(), static_cast<int>(tensor_proto.size()))) {
     throw Error(ErrorKind::kModel, "not an ONNX tensor, or truncated", "download it again");

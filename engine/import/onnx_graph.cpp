@@ -479,31 +479,13 @@ void OnnxGraphImporter::import_layer(Scope& scope, NodeProto& node, const Schedu
     AttributeProto* value = resolve(scope, candidate);
     if (value != nullptr) source.attributes.emplace(candidate.name(), attribute_value(*value));
   }
-  const Reading reading = entry.op->read(source);
+  const auto add_constant = [&](Tensor tensor) {
+    return builder_.add_constant(unique_name(source.name + "/constant"), std::move(tensor));
+  };
+  auto [made, outputs] = read_node(entry, source, given, add_constant);
+  made.operation = qualified_name(domain, node.op_type());
 
-  Node made{.name = source.name,
-            .layer = entry.layer,
-            .attributes =
-                reading.attributes.fields().empty() ? entry.layer->prototype : reading.attributes,
-            .operation = qualified_name(domain, node.op_type()),
-            .opset = source.opset};
-  if (!reading.inputs) {
-    made.inputs = given;
-  } else {
-    for (const InputRef& input : *reading.inputs) {
-      if (input.constant.defined()) {
-        made.inputs.push_back(
-            builder_.add_constant(unique_name(source.name + "/constant"), input.constant));
-      } else {
-        const auto index = static_cast<size_t>(input.index);
-        made.inputs.push_back(input.index >= 0 && index < given.size() ? given[index] : kNone);
-      }
-    }
-  }
-  while (!made.inputs.empty() && made.inputs.back() == kNone) made.inputs.pop_back();
-
-  const int kept = reading.output_count < 0 ? node.output_size()
-                                            : std::min(reading.output_count, node.output_size());
+  const int kept = outputs < 0 ? node.output_size() : std::min(outputs, node.output_size());
   for (int i = kept; i < node.output_size(); ++i) {
     if (!node.output(i).empty() && schedule.read.count(node.output(i)) > 0) {
       throw unsupported("its output " + std::to_string(i) + " is used",

@@ -83,6 +83,32 @@ Registry::OnnxEntry find_operator(const Registry& registry, const std::string& d
   throw fail("not implemented for this operator set", operation + " of opset " + ranges);
 }
 
+ReadNode read_node(const Registry::OnnxEntry& entry, const NodeSource& source,
+                   const std::vector<ValueId>& given,
+                   const std::function<ValueId(Tensor)>& add_constant) {
+  const Reading reading = entry.op->read(source);
+  Node made{.name = source.name,
+            .layer = entry.layer,
+            .attributes =
+                reading.attributes.fields().empty() ? entry.layer->prototype : reading.attributes,
+            .operation = source.operation,
+            .opset = source.opset};
+  if (!reading.inputs) {
+    made.inputs = given;
+  } else {
+    for (const InputRef& input : *reading.inputs) {
+      if (input.constant.defined()) {
+        made.inputs.push_back(add_constant(input.constant));
+      } else {
+        const auto index = static_cast<size_t>(input.index);
+        made.inputs.push_back(input.index >= 0 && index < given.size() ? given[index] : kNone);
+      }
+    }
+  }
+  while (!made.inputs.empty() && made.inputs.back() == kNone) made.inputs.pop_back();
+  return {std::move(made), reading.output_count};
+}
+
 void Unsupported::add(const Error::Place& place, const Error& error) {
   Key key{place.operation, place.opset, error.message(),
           error.hint().empty() ? std::string(kNearest) + kRewritten : error.hint()};

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "engine/graph.h"
 #include "engine/registry.h"
 
 namespace camlucida {
@@ -23,6 +25,17 @@ std::string qualified_name(const std::string& domain, const std::string& operati
 /// form there is.
 Registry::OnnxEntry find_operator(const Registry& registry, const std::string& domain,
                                   const std::string& operation, int64_t opset);
+
+/// A node as the layer of `entry` reads it from `source`, whose inputs are `given` (kNone: absent).
+/// Its outputs are still to be set: `output_count` of them, -1 = as many as the source has.
+/// `add_constant` makes a value of an input that the reader adds.
+struct ReadNode {
+  Node node;
+  int output_count = -1;
+};
+ReadNode read_node(const Registry::OnnxEntry& entry, const NodeSource& source,
+                   const std::vector<ValueId>& given,
+                   const std::function<ValueId(Tensor)>& add_constant);
 
 /// Everything in a model that this build cannot run, gathered so that it can be told at once.
 class Unsupported {
