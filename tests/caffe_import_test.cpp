@@ -830,6 +830,21 @@ TEST_F(CaffeFiles, WrongFilesAreExplained) {
 // ---- Errors
 // --------------------------------------------------------------------------------------
 
+/// A network of one layer over "x" [1, 2, 4, 4].
+Net one(const std::string& layer) {
+  Net net;
+  net.input("x", {1, 2, 4, 4}).add("layer { name: 'l' bottom: 'x' top: 'y' " + layer + " }");
+  return net;
+}
+
+TEST(CaffeImport, TheMaskOfMaximaMayStandUnused) {
+  const std::string pooling = "type: 'Pooling' top: 'mask' pooling_param { kernel_size: 2 }";
+  EXPECT_EQ(import_net(one(pooling)).graph.outputs().size(), 1u);
+  EXPECT_ERROR(
+      import_net(one(pooling + " } layer { name: 'm' type: 'ReLU' bottom: 'mask' top: 'z'")),
+      kUnsupported, "its mask of maxima is used");
+}
+
 TEST(CaffeImport, AllUnsupportedLayersAreListedAtOnce) {
   Net net;
   net.input("x", {1, 2, 4, 4}).add(R"(
@@ -841,13 +856,6 @@ TEST(CaffeImport, AllUnsupportedLayersAreListedAtOnce) {
                "net: 2 operators are not supported: SPP (nodes 'a', 'c'): not implemented, nearest "
                "supported form: the layers that docs/models.md lists; Pooling (node 'b'): "
                "stochastic pooling, nearest supported form: pool: MAX or AVE");
-}
-
-/// A network of one layer over "x" [1, 2, 4, 4].
-Net one(const std::string& layer) {
-  Net net;
-  net.input("x", {1, 2, 4, 4}).add("layer { name: 'l' bottom: 'x' top: 'y' " + layer + " }");
-  return net;
 }
 
 TEST(CaffeImport, WeightsMustBelongToTheNetwork) {

@@ -387,10 +387,10 @@ void CaffeGraphImporter::add_layer(size_t index) {
       throw Error(error.kind(), error.message(), place(layer), error.hint());
     }
     unsupported_.add(place(layer), error);
-  }
-  // Later layers can name the tops of one that failed.
-  for (int i = 0; i < layer.top_size(); ++i) {
-    if (written_[layer.top(i)] != index + 1) declare_top(index, i);
+    // Later layers can name its tops.
+    for (int i = 0; i < layer.top_size(); ++i) {
+      if (written_[layer.top(i)] != index + 1) declare_top(index, i);
+    }
   }
   const bool blob_name = last_write_.count(layer.name()) > 0;
   if (layer.top_size() > 0 && !blob_name) {

@@ -26,12 +26,6 @@ const CaffeOperator* find_caffe_operator(const std::string& type) {
   return nullptr;
 }
 
-std::vector<std::string> caffe_layer_types() {
-  std::vector<std::string> types;
-  for (const CaffeOperator& candidate : all_operators()) types.emplace_back(candidate.type);
-  return types;
-}
-
 std::string caffe_type_of(caffe::LayerV1::Type type) {
   const std::string name = caffe::LayerV1::Type_Name(type);
   static const std::map<std::string, std::string> kSpelledOtherwise = {

@@ -63,8 +63,6 @@ struct CaffeOperator {
 
 /// Null if this build has no translation of the type.
 const CaffeOperator* find_caffe_operator(const std::string& type);
-/// The types there are translations for, in the order of the tables.
-std::vector<std::string> caffe_layer_types();
 
 /// The type of a layer written before types were strings ("INNER_PRODUCT" -> "InnerProduct").
 std::string caffe_type_of(caffe::LayerV1::Type type);
