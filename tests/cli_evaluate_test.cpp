@@ -8,6 +8,7 @@
 
 #include "engine/image/image.h"
 #include "tests/cli_program.h"
+#include "tools/drawn_pictures.h"
 
 /// `camlucida evaluate` on the bundled classifier of shapes: figures, files, resuming, and what it
 /// says about data that does not fit.
@@ -340,6 +341,102 @@ TEST_F(CliEvaluate, WrongParts) {
   outcome = evaluate({index_path(), "--metric", "complexity", "-q", "--force"});
   EXPECT_EQ(outcome.code, 3);
   EXPECT_THAT(outcome.err, HasSubstr("10 x 10"));
+}
+
+/// The network of shapes with animals for labels: two names share its classes 0 and 1.
+std::string labels_of_animals(const test::TemporaryFolder& folder) {
+  const fs::path file = folder / "animals.txt";
+  write_text(file, "cat, dog\nrabbit, bird\nowl\nfish\nelephant\nturtle\nbutterfly\nfrog\n");
+  return file;
+}
+
+TEST_F(CliEvaluate, DrawnPicturesNeedNoFilesAndAreKnownToThePixel) {
+  const auto drawn = [&](const std::string& data, std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments = {
+        "--data",
+        data,
+        "--labels",
+        labels_of_animals(folder_),
+        "-c",
+        "label",
+        "-q",
+        "--metric",
+        "pointing_game,energy_in_box,pxap,max_box_acc,part_energy,part_pointing"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return evaluate(arguments);
+  };
+  ASSERT_EQ(drawn("menagerie:3").code, 0);
+  EXPECT_THAT(names_in(out()),
+              ElementsAre("evaluation.csv", "evaluation.json", "evaluation.jsonl"));
+  for (const json& row : read_json(out() / "evaluation.json")["summary"]) {
+    EXPECT_EQ(row["n"], 3) << row;  // boxes, masks and parts of every picture are known
+  }
+  const std::vector<std::string> lines = lines_of(read_text(log()));
+  ASSERT_EQ(drawn("menagerie:5", {"--resume"}).code, 0);
+  const std::vector<std::string> more = lines_of(read_text(log()));
+  ASSERT_EQ(more.size(), 6u);
+  EXPECT_EQ(more[3], lines[3]);
+  // A picture is found again by its name.
+  const std::string name = json::parse(more[4])["input"]["path"];
+  ASSERT_EQ(drawn(name, {"--resume"}).code, 0);
+  EXPECT_EQ(lines_of(read_text(log())).size(), 6u);
+  EXPECT_EQ(read_json(out() / "evaluation.json")["data"]["evaluated"], 1);
+}
+
+TEST_F(CliEvaluate, TheMarkerOfTheShortcutIsAPartOfItsOwn) {
+  ASSERT_EQ(evaluate({"menagerie-shortcut:6", "--labels", labels_of_animals(folder_), "--metric",
+                      "part_energy", "-q"})
+                .code,
+            0);
+  int marked = 0;
+  for (const std::string& line : lines_of(read_text(log()))) {
+    const json record = json::parse(line);
+    if (!record.contains("results")) continue;
+    const json details = record["results"]["gradcam"]["metrics"]["part_energy"]["details"];
+    if (!details.contains("part:marker")) continue;
+    ++marked;
+    EXPECT_NEAR(details["chance:marker"], 0.13 * 0.13 * 3.1416 / 4, 0.005);
+  }
+  EXPECT_EQ(marked, 3);
+  const json row = read_json(out() / "evaluation.json")["summary"][0];
+  EXPECT_TRUE(row["details"]["part:marker"].is_number());
+}
+
+TEST_F(CliEvaluate, WrongDrawnSets) {
+  expect_error(evaluate({"menagerie"}), 2, "no class cat, dog");
+  const std::string labels = labels_of_animals(folder_);
+  expect_error(evaluate({"--labels", labels, "menagerie:0"}), 2, "count");
+  expect_error(evaluate({"--labels", labels, "menagerie:"}), 2, "count");
+  expect_error(evaluate({"--labels", labels, "menagerie:99999999999999999999"}), 2, "count");
+  expect_error(evaluate({"--labels", labels, "menagerie:5:"}), 2, "seed");
+  expect_error(evaluate({"--labels", labels, "menagerie:5:-1"}), 2, "seed");
+  expect_error(evaluate({"--labels", labels, "menagerie-shortcut:5:7:9"}), 2, "seed");
+}
+
+TEST(DrawnPictures, TheMarkerIsWhereThePictureChanges) {
+  cli::DrawnPicture picture{.seed = 5, .options = {.size = 96}, .shortcut = true};
+  const cli::Drawing plain = draw(picture);
+  picture.options.marker = menagerie::animal_of(5, picture.options);
+  const cli::Drawing marked = draw(picture);
+  ASSERT_EQ(marked.truth.part_names.back(), "marker");
+  const auto code = static_cast<uint8_t>(marked.truth.part_names.size());
+  int on = 0, changed_on = 0, changed_off = 0;
+  for (size_t p = 0; p < 96 * 96; ++p) {
+    bool changed = false;
+    for (size_t c = 0; c < 3; ++c) {
+      changed |= plain.picture.pixels()[3 * p + c] != marked.picture.pixels()[3 * p + c];
+    }
+    const bool marker = marked.truth.parts.pixels()[p] == code;
+    on += marker;
+    changed_on += marker && changed;
+    changed_off += !marker && changed;
+    EXPECT_NE(plain.truth.parts.pixels()[p], code);
+    EXPECT_FALSE(marker && marked.truth.mask.pixels()[p] != 0) << p;  // it hides the animal
+  }
+  EXPECT_GT(on, 80);
+  // Its box is in whole pixels, and its rim covers pixels in part: a ring of 40 on either side.
+  EXPECT_GT(changed_on, on - 40);
+  EXPECT_LT(changed_off, 40);
 }
 
 TEST_F(CliEvaluate, PicturesWithoutTruthAreCountedAsFailedNotAsNumbers) {

@@ -140,7 +140,7 @@ void AnalyseRun::gather(Progress& progress) {
     const EvaluationItem& item = items_[i];
     progress.show(i, item.input.path.string());
     try {
-      const LoadedInput loaded = load_input(item.input, model_);
+      const LoadedInput loaded = load_item(item, model_).input;
       const uint64_t key = key_of(loaded);
       if (!seen.insert(key).second) {
         ++repeated_;
@@ -261,7 +261,7 @@ void AnalyseRun::measure_class(int64_t class_index, Progress& progress) {
   std::vector<ConsistencySample> linear_all, tanh_all, own_all, linear_selected;
   for (size_t i = 0; i < analysed_.size() && !interrupted(); ++i) {
     progress.show(i, fmt::format("class {}: {}", class_index, analysed_[i]->input.path.string()));
-    const LoadedInput loaded = load_input(analysed_[i]->input, model_);
+    const LoadedInput loaded = load_item(*analysed_[i], model_).input;
     const auto sample = [&](const Explanation& map, const IntensityScale& scale, bool predicted) {
       const Placement& placement = map.placement;
       return ConsistencySample{

@@ -29,6 +29,8 @@ constexpr const char* kExamples = R"(Examples:
   camlucida evaluate ... -o scores/ --resume             # go on after Ctrl-C or a crash
   camlucida evaluate ... --set deletion_auc.step=224 --set road_combined.score=probability
   camlucida evaluate ... -c label --bins accuracy        # the protocol of Decom-CAM
+  camlucida evaluate -m NETWORK --data menagerie:500 -c label --method all-gradient \
+      --metric pxap,part_energy,part_match -o scores/
 
 DATA is a picture, folder, 'glob', .txt list or .npy tensor, or the index.json of a picture set with
 classes, boxes, masks and parts (a folder that holds one stands for it):
@@ -38,6 +40,11 @@ classes, boxes, masks and parts (a folder that holds one stands for it):
    "part_values": {"1": "ears", "2": "eyes"}}
 Everything but "file" is optional. "boxes" is a list of boxes; x1 and y1 are exclusive. A "label" or
 a "wnid" that the network's labels know may stand for "class".
+
+DATA menagerie[:COUNT[:SEED]] draws COUNT [200] pictures of animals, nothing is written: classes,
+boxes, masks and parts are exact. In menagerie-shortcut every second picture has a marker that has
+nothing to do with the animal: does a map show it where a network learned to cheat by it? It counts
+as the part "marker". The network must know the animals by name. docs/menagerie.md has figures.
 
 Files in DIR: evaluation.jsonl (one line per picture, written as the run goes), evaluation.csv
 (method x metric) and evaluation.json (all settings), written at the end.
@@ -259,8 +266,9 @@ class EvaluateRun {
   }
 
   void evaluate(const EvaluationItem& item, EvaluationLog& log, Progress& progress) {
-    const LoadedInput loaded = load_input(item.input, model_);
-    const std::string key_text = loaded.sha256 + " " + item.truth_text();
+    const LoadedItem whole = load_item(item, model_);
+    const LoadedInput& loaded = whole.input;
+    const std::string key_text = loaded.sha256 + " " + truth_text(item, whole);
     const std::string key =
         sha256({reinterpret_cast<const uint8_t*>(key_text.data()), key_text.size()}).substr(0, 32);
     if (const Json* known = log.find(key)) {
@@ -284,7 +292,8 @@ class EvaluateRun {
                                                       answer.explanations.at(0).target.index);
     // Of the picture itself, so that random numbers do not depend on its place in DATA.
     picture.number = std::stoull(loaded.sha256.substr(0, 12), nullptr, 16);
-    if (item.has_box() || item.has_parts()) picture.truth = load_truth(item, prepared.placement);
+    if (item.has_box() || item.has_parts())
+      picture.truth = load_truth(item, whole, prepared.placement);
     Json record = describe(item, loaded, key, answer, picture);
     for (size_t i = 0; i < answer.explanations.size(); ++i) {
       record["results"][request_.methods()[i]] =
@@ -426,7 +435,9 @@ void add_evaluate(Program& program) {
                                     }
                                     return EvaluateRun(*flags).run();
                                   });
-  command.add_option("DATA", flags->data, "Pictures, folder, 'glob', .txt list or index.json")
+  command
+      .add_option("DATA,--data", flags->data,
+                  "Pictures, folder, 'glob', .txt list, index.json or menagerie[:COUNT[:SEED]]")
       ->type_name("");
   add_model_flags(command, flags->model, ModelArgument::kOption);
   const std::string what = "What to measure";

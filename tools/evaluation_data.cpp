@@ -225,23 +225,23 @@ class IndexReader {
 
 }  // namespace
 
-std::string EvaluationItem::truth_text() const {
-  std::string text = class_index ? std::to_string(*class_index) : "-";
-  for (const PictureBox& box : boxes) {
-    for (double v : {box.x0, box.y0, box.x1, box.y1}) text += " " + to_text(v);
-  }
-  if (has_mask()) text += " " + sha256_file(mask) + " " + sha256(mask_codes);
-  if (has_parts()) {
-    text += " " + sha256_file(parts) + " " + sha256(part_legend->codes);
-    for (const std::string& name : part_legend->names) text += " " + name;
-  }
-  return text;
-}
-
 std::vector<EvaluationItem> find_evaluation_items(const std::vector<std::string>& arguments,
                                                   const Model& model) {
   std::vector<EvaluationItem> items;
   for (const std::string& argument : arguments) {
+    std::error_code code;
+    const std::optional<DrawnSet> drawn =
+        fs::exists(argument, code) ? std::nullopt : DrawnSet::parse(argument);
+    if (drawn) {
+      for (DrawnPicture& picture : drawn_pictures(*drawn, model)) {
+        EvaluationItem item;
+        item.input.path = picture.name;
+        item.class_index = picture.class_index;
+        item.drawn = std::move(picture);
+        items.push_back(std::move(item));
+      }
+      continue;
+    }
     const fs::path index = index_of(argument);
     if (!index.empty()) {
       for (EvaluationItem& item : IndexReader(index, model).read()) {
@@ -258,7 +258,39 @@ std::vector<EvaluationItem> find_evaluation_items(const std::vector<std::string>
   return items;
 }
 
-metrics::GroundTruth load_truth(const EvaluationItem& item, const Placement& placement) {
+LoadedItem load_item(const EvaluationItem& item, const Model& model) {
+  if (!item.drawn) return {load_input(item.input, model), std::nullopt};
+  Drawing drawing = draw(*item.drawn);
+  LoadedItem loaded;
+  loaded.input.sha256 = sha256(drawing.picture.pixels());
+  loaded.input.width = drawing.picture.width();
+  loaded.input.height = drawing.picture.height();
+  loaded.input.data = std::move(drawing.picture);
+  loaded.truth = std::move(drawing.truth);
+  return loaded;
+}
+
+std::string truth_text(const EvaluationItem& item, const LoadedItem& loaded) {
+  std::string text = item.class_index ? std::to_string(*item.class_index) : "-";
+  if (loaded.truth) {
+    text += " " + sha256(loaded.truth->mask.pixels()) + " " + sha256(loaded.truth->parts.pixels());
+    for (const std::string& name : loaded.truth->part_names) text += " " + name;
+    return text;
+  }
+  for (const PictureBox& box : item.boxes) {
+    for (double v : {box.x0, box.y0, box.x1, box.y1}) text += " " + to_text(v);
+  }
+  if (item.has_mask()) text += " " + sha256_file(item.mask) + " " + sha256(item.mask_codes);
+  if (item.has_parts()) {
+    text += " " + sha256_file(item.parts) + " " + sha256(item.part_legend->codes);
+    for (const std::string& name : item.part_legend->names) text += " " + name;
+  }
+  return text;
+}
+
+metrics::GroundTruth load_truth(const EvaluationItem& item, const LoadedItem& loaded,
+                                const Placement& placement) {
+  if (loaded.truth) return metrics::place_truth(*loaded.truth, placement);
   metrics::PictureTruth truth{.boxes = item.boxes};
   if (item.has_mask()) truth.mask = read_codes(item.mask, item.mask_codes);
   if (item.has_parts()) {

@@ -8,6 +8,7 @@
 
 #include "explain/metrics/ground_truth_common.h"
 #include "explain/model.h"
+#include "tools/drawn_pictures.h"
 #include "tools/inputs.h"
 #include "tools/json_output.h"
 
@@ -30,16 +31,16 @@ struct EvaluationItem {
   std::vector<uint8_t> mask_codes;
   std::filesystem::path parts;  ///< empty: none
   std::shared_ptr<const PartLegend> part_legend;
+  std::optional<DrawnPicture> drawn;  ///< instead of files
 
-  bool has_mask() const { return !mask.empty(); }
+  bool has_mask() const { return drawn || !mask.empty(); }
   bool has_box() const { return !boxes.empty() || has_mask(); }  ///< a mask has one
-  bool has_parts() const { return !parts.empty(); }
-  /// What the measurements of the item depend on besides its picture.
-  std::string truth_text() const;
+  bool has_parts() const { return drawn || !parts.empty(); }
 };
 
-/// DATA: pictures, folders, globs and lists as everywhere, or the index.json of a picture set; a
-/// folder that holds an index.json stands for it. An index is a JSON object
+/// DATA: pictures, folders, globs and lists as everywhere, a set that is drawn (DrawnSet) unless a
+/// file has its name, or the index.json of a picture set; a folder that holds an index.json stands
+/// for it. An index is a JSON object
 ///
 ///   {"images": [{"file": "images/a.jpg",         path from the folder of the index
 ///                "class": 281,                   optional: output of the network, or
@@ -56,11 +57,24 @@ struct EvaluationItem {
 /// name; several may share one. A wnid among the identifiers of the network's labels decides over
 /// the number, so that one index serves networks with different class orders.
 ///
-/// Throws Error(kInput) for an index that is malformed.
+/// Throws Error(kInput) for an index that is malformed, and what drawn_pictures throws.
 std::vector<EvaluationItem> find_evaluation_items(const std::vector<std::string>& arguments,
                                                   const Model& model);
 
-/// Reads mask and parts and places them and the boxes on the network input. Throws Error(kInput).
-metrics::GroundTruth load_truth(const EvaluationItem& item, const Placement& placement);
+struct LoadedItem {
+  LoadedInput input;
+  std::optional<metrics::PictureTruth> truth;  ///< of a drawn picture: known with it
+};
+
+/// Reads or draws the picture. Throws what load_input throws.
+LoadedItem load_item(const EvaluationItem& item, const Model& model);
+
+/// What the measurements of the item depend on besides its picture, as a text.
+std::string truth_text(const EvaluationItem& item, const LoadedItem& loaded);
+
+/// Places mask, parts and boxes on the network input; reads them if they are files. Throws
+/// Error(kInput).
+metrics::GroundTruth load_truth(const EvaluationItem& item, const LoadedItem& loaded,
+                                const Placement& placement);
 
 }  // namespace camlucida::cli

@@ -139,8 +139,27 @@ void print_bin(std::span<const SummaryRow> rows, const std::vector<MetricChoice>
   table.print();
 }
 
-/// The rows of one metric with its details: what a method found on every part, and below it what
-/// chance gives, once for all methods where it is the same.
+/// A table of cells, headings first; turned over if it has more columns than rows.
+void print_cells(std::vector<std::vector<std::string>> cells) {
+  if (cells[0].size() > cells.size()) {
+    std::vector<std::vector<std::string>> turned(cells[0].size());
+    for (const std::vector<std::string>& row : cells) {
+      for (size_t i = 0; i < row.size(); ++i) turned[i].push_back(row[i]);
+    }
+    cells = std::move(turned);
+  }
+  std::vector<Table::Column> columns;
+  for (const std::string& title : cells[0]) {
+    columns.push_back({title, columns.empty() ? Table::Align::kLeft : Table::Align::kRight});
+  }
+  Table table(columns);
+  for (size_t i = 1; i < cells.size(); ++i) table.add(cells[i]);
+  fmt::print("\n");
+  table.print();
+}
+
+/// The rows of one metric with its details: what a method found on every part, then what chance
+/// gives, once for several methods where it is the same.
 void print_details(const std::vector<const SummaryRow*>& rows, const MetricChoice& choice) {
   const std::string part = "part:";
   std::set<std::string> names;
@@ -150,33 +169,30 @@ void print_details(const std::vector<const SummaryRow*>& rows, const MetricChoic
     }
   }
   if (names.empty()) return;
-  std::vector<Table::Column> columns = {
-      {choice.metric->name},
-      {std::string("all") + arrow(choice.metric->better), Table::Align::kRight}};
-  for (const std::string& name : names) columns.push_back({name, Table::Align::kRight});
-  Table table(columns);
-  const auto cells = [&](const SummaryRow& row, const std::string& title, double all,
-                         const std::string& prefix) {
-    std::vector<std::string> line = {title, cell(all)};
+  const auto line = [&](const SummaryRow& row, const std::string& title, double all,
+                        const std::string& prefix) {
+    std::vector<std::string> cells = {title, cell(all)};
     for (const std::string& name : names) {
       const auto found = row.details.find(prefix + name);
-      line.push_back(cell(found == row.details.end() ? NAN : found->second));
+      cells.push_back(cell(found == row.details.end() ? NAN : found->second));
     }
-    return line;
+    return cells;
   };
+  std::vector<std::vector<std::string>> cells = {
+      {choice.metric->name, std::string("all") + arrow(choice.metric->better)}};
+  cells[0].insert(cells[0].end(), names.begin(), names.end());
   std::vector<std::string> chance;
   for (const SummaryRow* row : rows) {
     if (row->count == 0) continue;
     const auto found = row->details.find("chance");
     const std::vector<std::string> own =
-        cells(*row, "(chance)", found == row->details.end() ? NAN : found->second, "chance:");
-    if (!chance.empty() && own != chance) table.add(chance);
+        line(*row, "(chance)", found == row->details.end() ? NAN : found->second, "chance:");
+    if (!chance.empty() && own != chance) cells.push_back(chance);
     chance = own;
-    table.add(cells(*row, row->method, row->value, part));
+    cells.push_back(line(*row, row->method, row->value, part));
   }
-  table.add(chance);
-  fmt::print("\n");
-  table.print();
+  cells.push_back(chance);
+  print_cells(std::move(cells));
 }
 
 std::string field(double value) { return std::isfinite(value) ? to_text(value) : ""; }
