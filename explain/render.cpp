@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "engine/image/resample.h"
 
 namespace camlucida {
 namespace {
@@ -35,13 +36,14 @@ struct Sample {
   double fraction;  ///< weight of the neighbour
 };
 
-/// `to_map(c)` leads from a picture coordinate to a map coordinate, both continuous.
+/// Of `count` pixels from `first`. `to_map(c)` leads from a picture coordinate to a map coordinate,
+/// both continuous.
 template <class ToMap>
-std::vector<Sample> samples_of(int picture_size, int64_t map_size, const ToMap& to_map) {
+std::vector<Sample> samples_of(int first, int count, int64_t map_size, const ToMap& to_map) {
   std::vector<Sample> samples;
-  samples.reserve(static_cast<size_t>(picture_size));
+  samples.reserve(static_cast<size_t>(count));
   const double last = static_cast<double>(map_size - 1);
-  for (int i = 0; i < picture_size; ++i) {
+  for (int i = first; i < first + count; ++i) {
     const double at = to_map(i + 0.5);
     const bool covered = at >= 0.0 && at < static_cast<double>(map_size);
     const double centre = std::clamp(at - 0.5, 0.0, last);
@@ -78,6 +80,23 @@ struct Place {
   }
 };
 
+struct SampleGrid {
+  std::vector<Sample> rows;
+  std::vector<Sample> columns;
+};
+
+/// Where the pixels of `box` fall in a map of shape [h, w].
+SampleGrid sample_grid(const Shape& map, const Placement& placement, const PixelBox& box) {
+  return {samples_of(box.y, box.height, map[0],
+                     [&](double y) {
+                       return placement.to_network_y(y) * static_cast<double>(map[0]) /
+                              placement.height;
+                     }),
+          samples_of(box.x, box.width, map[1], [&](double x) {
+            return placement.to_network_x(x) * static_cast<double>(map[1]) / placement.width;
+          })};
+}
+
 /// The picture with `paint(place, colour)` for every pixel that the network saw.
 template <class Paint>
 Image paint_over(const Image& picture, const Shape& map, const Placement& placement,
@@ -89,13 +108,8 @@ Image paint_over(const Image& picture, const Shape& map, const Placement& placem
                     " x " + std::to_string(placement.picture_height) + ", not of " +
                     std::to_string(picture.width()) + " x " + std::to_string(picture.height()));
   }
-  const std::vector<Sample> columns = samples_of(picture.width(), map[1], [&](double x) {
-    return placement.to_network_x(x) * static_cast<double>(map[1]) / placement.width;
-  });
-  const std::vector<Sample> rows = samples_of(picture.height(), map[0], [&](double y) {
-    return placement.to_network_y(y) * static_cast<double>(map[0]) / placement.height;
-  });
-
+  const auto [rows, columns] =
+      sample_grid(map, placement, {0, 0, picture.width(), picture.height()});
   Image result(picture.width(), picture.height(), 3);
   const int channels = picture.channels();
   for (int y = 0; y < picture.height(); ++y) {
@@ -158,6 +172,34 @@ Image render_overlay(const Image& picture, const Tensor& map, const Placement& p
   });
 }
 
+PixelBox seen_pixels(const Placement& placement) {
+  const auto first = [](double low) {
+    return std::max(0, static_cast<int>(std::ceil(std::max(low, 0.0) - 0.5)));
+  };
+  // The first pixel behind the input, or behind the picture.
+  const auto end = [](double high, int extent) {
+    return std::min(extent, static_cast<int>(std::ceil(std::min<double>(high, extent) - 0.5)));
+  };
+  const int x = first(placement.left);
+  const int y = first(placement.top);
+  return {x, y, std::max(0, end(placement.right(), placement.picture_width) - x),
+          std::max(0, end(placement.bottom(), placement.picture_height) - y)};
+}
+
+Tensor map_on_picture(const Tensor& map, const Placement& placement, const PixelBox& box) {
+  check(map, {});
+  if (box.width <= 0 || box.height <= 0) {
+    throw Error(ErrorKind::kUsage, "there are no pixels to show the map on");
+  }
+  const auto [rows, columns] = sample_grid(map.shape(), placement, box);
+  Tensor values(Shape{box.height, box.width});
+  float* to = values.floats();
+  for (const Sample& row : rows) {
+    for (const Sample& column : columns) *to++ = static_cast<float>(Place{row, column}.value(map));
+  }
+  return values;
+}
+
 Rgb class_colour(size_t rank) { return kClassColours[rank % kClassColours.size()]; }
 
 Image render_composite(const Image& picture, std::span<const Tensor> maps,
@@ -186,6 +228,38 @@ Image render_composite(const Image& picture, std::span<const Tensor> maps,
     const auto byte = [&](double value) { return static_cast<uint8_t>(std::lround(value / sum)); };
     return blend(under, {byte(r), byte(g), byte(b)}, alpha * peak);
   });
+}
+
+Image scaled_to_height(const Image& picture, int height) {
+  const int width = std::max(1, static_cast<int>(std::lround(static_cast<double>(picture.width()) *
+                                                             height / picture.height())));
+  const Image resized = resize(picture, width, height, Filter::kBilinear);
+  if (resized.channels() == 3) return resized;
+  Image rgb(width, height, 3);
+  for (size_t i = 0; i < rgb.pixels().size(); ++i) rgb.pixels()[i] = resized.pixels()[i / 3];
+  return rgb;
+}
+
+Image side_by_side(std::span<const Image> pictures, int gap) {
+  if (pictures.empty()) throw Error(ErrorKind::kUsage, "there are no pictures to put in a row");
+  const int height = pictures[0].height();
+  int width = -gap;
+  for (const Image& picture : pictures) {
+    if (picture.height() != height || picture.channels() != 3) {
+      throw Error(ErrorKind::kUsage, "pictures in a row must be RGB and of one height");
+    }
+    width += picture.width() + gap;
+  }
+  Image canvas(width, height, 3);
+  std::fill(canvas.pixels().begin(), canvas.pixels().end(), uint8_t{255});
+  size_t left = 0;
+  for (const Image& picture : pictures) {
+    for (int y = 0; y < height; ++y) {
+      std::copy_n(picture.row(y), picture.stride(), canvas.row(y) + left);
+    }
+    left += picture.stride() + 3 * static_cast<size_t>(gap);
+  }
+  return canvas;
 }
 
 }  // namespace camlucida

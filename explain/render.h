@@ -33,6 +33,22 @@ Image render_map(const Tensor& map, const RenderOptions& options = {});
 Image render_overlay(const Image& picture, const Tensor& map, const Placement& placement,
                      const RenderOptions& options = {});
 
+/// A rectangle of whole pixels.
+struct PixelBox {
+  int x = 0;  ///< of its upper left pixel
+  int y = 0;
+  int width = 0;
+  int height = 0;
+};
+
+/// The pixels of the picture whose centres the network sees.
+PixelBox seen_pixels(const Placement& placement);
+
+/// The values [height, width] of the map at the pixels of `box`, interpolated as in render_overlay.
+/// Pixels that the network did not see get the value of the map's border. Errors as for
+/// render_overlay, and Error(kUsage) for a box without pixels.
+Tensor map_on_picture(const Tensor& map, const Placement& placement, const PixelBox& box);
+
 /// The colour of the map of rank `rank` in a composite; repeats after seven.
 Rgb class_colour(size_t rank);
 
@@ -41,5 +57,11 @@ Rgb class_colour(size_t rank);
 /// [0, 1] are clipped. Errors as for render_overlay.
 Image render_composite(const Image& picture, std::span<const Tensor> maps,
                        const Placement& placement, double alpha = 0.8);
+
+/// The picture as RGB at that height, its aspect kept. Throws Error(kUsage) unless it is positive.
+Image scaled_to_height(const Image& picture, int height);
+
+/// RGB pictures of one height in a row with `gap` white pixels between them.
+Image side_by_side(std::span<const Image> pictures, int gap = 8);
 
 }  // namespace camlucida

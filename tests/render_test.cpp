@@ -187,5 +187,31 @@ TEST(RenderComposite, EveryMapHasItsColour) {
   EXPECT_ERROR(render_composite(picture, {}, placement), kUsage, "no maps");
 }
 
+TEST(Render, MapValuesLieAtTheCentresOfThePicturesPixels) {
+  // A map of 2 x 1 over the right half of a picture of 8 x 2.
+  const Placement placement = {8, 2, 2, 1, 2.0, 2.0, 4.0, 0.0};
+  const Tensor map = Tensor::from_floats(Shape{1, 2}, {0, 1});
+  const PixelBox box = seen_pixels(placement);
+  EXPECT_EQ(box.x, 4);
+  EXPECT_EQ(box.width, 4);
+  EXPECT_EQ(box.height, 2);
+  const Tensor values = map_on_picture(map, placement, box);
+  EXPECT_EQ(values.to_doubles(), (std::vector<double>{0, 0.25, 0.75, 1, 0, 0.25, 0.75, 1}));
+  EXPECT_ERROR(map_on_picture(map, placement, {0, 0, 0, 2}), kUsage, "no pixels");
+}
+
+TEST(Render, PicturesStandInARow) {
+  const Image pictures[] = {scaled_to_height(plain(4, 2, 50), 4), plain(3, 4, 90)};
+  EXPECT_EQ(pictures[0].width(), 8);
+  const Image row = side_by_side(pictures, 2);
+  EXPECT_EQ(row.width(), 8 + 2 + 3);
+  EXPECT_EQ(row.height(), 4);
+  EXPECT_EQ(pixel(row, 7, 3), (Rgb{50, 50, 50}));
+  EXPECT_EQ(pixel(row, 8, 0), (Rgb{255, 255, 255}));
+  EXPECT_EQ(pixel(row, 10, 3), (Rgb{90, 90, 90}));
+  const Image uneven[] = {plain(4, 2, 50), plain(3, 4, 90)};
+  EXPECT_ERROR(side_by_side(uneven), kUsage, "one height");
+}
+
 }  // namespace
 }  // namespace camlucida

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "engine/image/resample.h"
 #include "explain/colormap.h"
+#include "explain/render.h"
 #include "explain/similarity/matches.h"
 
 namespace camlucida {
@@ -50,23 +50,6 @@ void draw_segment(Image& image, const Point& a, const Point& b, double radius, R
   }
 }
 
-/// The picture as RGB at that height.
-Image scaled(const Image& picture, int height) {
-  const int width = std::max(1, static_cast<int>(std::lround(static_cast<double>(picture.width()) *
-                                                             height / picture.height())));
-  const Image resized = resize(picture, width, height, Filter::kBilinear);
-  if (resized.channels() == 3) return resized;
-  Image rgb(width, height, 3);
-  for (size_t i = 0; i < rgb.pixels().size(); ++i) rgb.pixels()[i] = resized.pixels()[i / 3];
-  return rgb;
-}
-
-void paste(Image& canvas, const Image& picture, int left) {
-  for (int y = 0; y < picture.height(); ++y) {
-    std::copy_n(picture.row(y), picture.stride(), canvas.row(y) + 3 * static_cast<ptrdiff_t>(left));
-  }
-}
-
 /// Centre of pixel `index` of the explanation's layer, in the picture.
 Point place_of(const Explanation& explanation, int64_t index) {
   const Placement& placement = explanation.placement;
@@ -110,12 +93,9 @@ Image draw_matches(const Explanation& from, const Explanation& to, std::span<con
   }
   const int height =
       std::clamp(std::max(from.picture->height(), to.picture->height()), kMinHeight, kMaxHeight);
-  const Image left = scaled(*from.picture, height);
-  const Image right = scaled(*to.picture, height);
-  Image canvas(left.width() + kGap + right.width(), height, 3);
-  std::fill(canvas.pixels().begin(), canvas.pixels().end(), uint8_t{255});
-  paste(canvas, left, 0);
-  paste(canvas, right, left.width() + kGap);
+  const Image pictures[] = {scaled_to_height(*from.picture, height),
+                            scaled_to_height(*to.picture, height)};
+  Image canvas = side_by_side(pictures, kGap);
 
   const double left_scale = static_cast<double>(height) / from.picture->height();
   const double right_scale = static_cast<double>(height) / to.picture->height();
@@ -125,7 +105,7 @@ Image draw_matches(const Explanation& from, const Explanation& to, std::span<con
     Point a = place_of(from, match->from);
     Point b = place_of(to, match->to);
     a = {a.x * left_scale, a.y * left_scale};
-    b = {b.x * right_scale + left.width() + kGap, b.y * right_scale};
+    b = {b.x * right_scale + pictures[0].width() + kGap, b.y * right_scale};
     const Rgb warm = colour(Colormap::kTurbo, match->strength / peak);
     draw_segment(canvas, a, b, 0.75, warm);
     for (const Point& end : {a, b}) {
