@@ -100,16 +100,18 @@ bool ModelFlags::change_recipe() const {
 
 void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind) {
   const char* model_name = kind == ModelArgument::kPositional ? "-m,--model,MODEL" : "-m,--model";
-  command
-      .add_option(model_name, flags.model,
-                  "Model file (.onnx, .prototxt, .clm), or a name of `zoo list`")
-      ->required()
-      ->type_name("FILE");
-  command
-      .add_option("--weights", flags.weights,
-                  "Weights (.caffemodel) of a .prototxt [of the same name, or the only ones beside "
-                  "it]")
-      ->type_name("FILE");
+  if (kind != ModelArgument::kNone) {
+    command
+        .add_option(model_name, flags.model,
+                    "Model file (.onnx, .prototxt, .clm), or a name of `zoo list`")
+        ->required()
+        ->type_name("FILE");
+    command
+        .add_option("--weights", flags.weights,
+                    "Weights (.caffemodel) of a .prototxt [of the same name, or the only ones beside "
+                    "it]")
+        ->type_name("FILE");
+  }
   const std::string preprocessing = "Preprocessing";
   const auto add = [&](const char* name, auto& value, const char* help) {
     return command.add_option(name, value, help)->group(preprocessing);

@@ -34,7 +34,11 @@ struct OutputFlags {
   bool quiet = false;
 };
 
-enum class ModelArgument { kOption, kPositional };
+enum class ModelArgument {
+  kOption,
+  kPositional,
+  kNone,  ///< the command has its own
+};
 
 void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind);
 /// --json and --quiet.

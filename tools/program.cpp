@@ -20,7 +20,8 @@ constexpr const char* kOverview = R"(Examples:
 
 `camlucida COMMAND --help` explains one command.
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 unreadable picture, tensor or manifest,
-4 unreadable or unsupported model, 5 a map is not meaningful (with --strict).)";
+4 unreadable or unsupported model, 5 a map is not meaningful (with --strict),
+6 explanations drifted beyond a limit (diff).)";
 
 /// The parser's message in the terms of this program. `left` are words it could not place.
 std::string what_is_wrong(const CLI::ParseError& error, bool no_command,

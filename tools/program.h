@@ -10,6 +10,7 @@ namespace camlucida::cli {
 
 /// Exit codes that no ErrorKind stands for; the others come from exit_code(ErrorKind).
 constexpr int kExitUsage = 2;
+constexpr int kExitDrift = 6;          ///< `diff`: the maps or predictions crossed a limit
 constexpr int kExitInterrupted = 130;  ///< 128 + SIGINT, as shells report it
 
 class Program {
@@ -38,6 +39,7 @@ void add_explain(Program& program);
 void add_evaluate(Program& program);
 void add_analyse(Program& program);
 void add_pair(Program& program);
+void add_diff(Program& program);
 void add_check(Program& program);
 void add_bench(Program& program);
 void add_convert(Program& program);
