@@ -240,6 +240,25 @@ Image scaled_to_height(const Image& picture, int height) {
   return rgb;
 }
 
+Image render_object(const Image& picture, const Image& mask) {
+  if (mask.channels() != 1 || mask.width() != picture.width() ||
+      mask.height() != picture.height()) {
+    throw Error(ErrorKind::kUsage, "a mask has one byte for every pixel of its picture");
+  }
+  constexpr int kDarker = 4;
+  const Image luma = picture.channels() == 1 ? picture : picture.to_gray();
+  Image result(picture.width(), picture.height(), 3);
+  for (size_t i = 0; i < mask.pixels().size(); ++i) {
+    for (size_t c = 0; c < 3; ++c) {
+      const auto channels = static_cast<size_t>(picture.channels());
+      result.pixels()[3 * i + c] = mask.pixels()[i] != 0
+                                       ? picture.pixels()[channels * i + std::min(c, channels - 1)]
+                                       : static_cast<uint8_t>(luma.pixels()[i] / kDarker);
+    }
+  }
+  return result;
+}
+
 Image side_by_side(std::span<const Image> pictures, int gap) {
   if (pictures.empty()) throw Error(ErrorKind::kUsage, "there are no pictures to put in a row");
   const int height = pictures[0].height();

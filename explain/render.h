@@ -58,6 +58,10 @@ Rgb class_colour(size_t rank);
 Image render_composite(const Image& picture, std::span<const Tensor> maps,
                        const Placement& placement, double alpha = 0.8);
 
+/// What a mask says is the object, as in the picture; the rest dark and grey. `mask` has one byte
+/// per pixel, 0 is background. Throws Error(kUsage) unless it is gray and of the picture's size.
+Image render_object(const Image& picture, const Image& mask);
+
 /// The picture as RGB at that height, its aspect kept. Throws Error(kUsage) unless it is positive.
 Image scaled_to_height(const Image& picture, int height);
 

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "engine/error.h"
 #include "tests/shared.h"
@@ -211,6 +214,20 @@ TEST(Render, PicturesStandInARow) {
   EXPECT_EQ(pixel(row, 10, 3), (Rgb{90, 90, 90}));
   const Image uneven[] = {plain(4, 2, 50), plain(3, 4, 90)};
   EXPECT_ERROR(side_by_side(uneven), kUsage, "one height");
+}
+
+TEST(Render, ObjectKeepsItsPixelsAndTheRestIsDark) {
+  Image picture(2, 1, 3);
+  std::ranges::copy(std::array<uint8_t, 6>{200, 100, 40, 200, 100, 40}, picture.pixels().begin());
+  Image mask(2, 1, 1);
+  mask.pixels()[0] = 1;
+  const Image object = render_object(picture, mask);
+  const auto pixels = object.pixels();
+  EXPECT_EQ(std::vector<uint8_t>(pixels.begin(), pixels.begin() + 3),
+            (std::vector<uint8_t>{200, 100, 40}));
+  const auto dark = static_cast<uint8_t>(picture.to_gray().pixels()[1] / 4);
+  EXPECT_EQ(std::vector<uint8_t>(pixels.begin() + 3, pixels.end()), std::vector<uint8_t>(3, dark));
+  EXPECT_THROW(render_object(picture, Image(1, 1, 1)), Error);
 }
 
 }  // namespace

@@ -35,6 +35,7 @@ Files in DIR for cat.jpg, Grad-CAM, class 281 (choose with --format):
   cat.gradcam.c281.raw.npy  float32 [h, w] at layer resolution, signed, not scaled (raw)
   cat.gradcam.c281.map.npy  float32 [H, W] at network-input resolution, 0 to 1 (map)
   cat.gradcam.c281.weights.npy  what else the method found: channel weights, components (parts)
+  cat.gradcam.c281.truth.png  the picture, the object of cat.mask.png beside it, the overlay (truth)
   cat.fmgcam.png            fmgcam only: all its classes in one picture, a colour each (png)
   cat.json                  predictions, statistics, status, parameters; written last (json)
 Inputs of one run with the same stem keep their extension (cat.jpg.*, cat.png.*), or get the name of

@@ -13,7 +13,7 @@ void add_file_flags(CLI::App& command, FileFlags& flags, const std::string& resu
                            "Folder for the files, made if missing [.]"))
       ->type_name("DIR");
   group(command.add_option("--format", flags.formats,
-                           "Which files, of png,raw,map,parts,json [png,raw,map,json]"))
+                           "Which files, of png,raw,map,parts,truth,json [png,raw,map,json]"))
       ->type_name("F,...");
   group(command.add_option(
             "--colormap", flags.colormap,
@@ -43,11 +43,13 @@ FileOptions file_options(const FileFlags& flags, Normalisation normalisation) {
       options.map = true;
     } else if (format == "parts") {
       options.parts = true;
+    } else if (format == "truth") {
+      options.truth = true;
     } else if (format == "json") {
       options.json = true;
     } else {
       throw Error(ErrorKind::kUsage, "--format " + format + " does not exist",
-                  "choose from png, raw, map, parts, json");
+                  "choose from png, raw, map, parts, truth, json");
     }
   }
   return options;

@@ -56,7 +56,8 @@ bool is_own_output(const fs::path& path) {
     const std::string end = (is_tensor_file(path) ? rest.stem() : rest).extension().string();
     if (end == ".a" || end.rfind(".b", 0) == 0) return true;
   }
-  if (is_tensor_file(path) || rest.extension() == ".diff") rest = rest.stem();  // .raw, .map
+  const fs::path kind = rest.extension();
+  if (is_tensor_file(path) || kind == ".diff" || kind == ".truth") rest = rest.stem();
   if (!names_a_target(rest.extension().string())) return false;
   const std::string method = rest.stem().extension().string();
   const auto& methods = ExplainerRegistry::instance().all();

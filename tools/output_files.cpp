@@ -28,6 +28,23 @@ RenderOptions render_options(const FileOptions& files, const Tensor& map) {
   return options;
 }
 
+/// The picture, the object that `mask` shows, and the overlay. Throws Error(kInput) for a mask that
+/// is missing or of another size.
+Image beside_truth(const Image& picture, const fs::path& mask, const Image& overlay) {
+  if (!fs::exists(mask)) {
+    throw Error(ErrorKind::kInput, "there is no mask '" + mask.string() + "' to compare with",
+                "leave `truth` out of --format, or draw pictures with `camlucida menagerie`");
+  }
+  const Image truth = Image::load(mask).to_gray();
+  if (truth.width() != picture.width() || truth.height() != picture.height()) {
+    throw Error(ErrorKind::kInput, "the mask '" + mask.string() + "' is not of its picture's size",
+                "give a mask of " + std::to_string(picture.width()) + " x " +
+                    std::to_string(picture.height()) + " pixels");
+  }
+  const Image rgb = scaled_to_height(picture, picture.height());
+  return side_by_side(std::vector<Image>{rgb, render_object(rgb, truth), overlay});
+}
+
 /// "#d55e00"
 std::string hex(Rgb colour) {
   return fmt::format("#{:02x}{:02x}{:02x}", colour.r, colour.g, colour.b);
@@ -76,12 +93,17 @@ bool is_complete(const FileOptions& options, const Input& input, const Json& cur
 }
 
 FileWriter::FileWriter(const FileOptions& options, const Input& input)
-    : options_(options), name_(input.name) {}
+    : options_(options), name_(input.name), mask_(input.path) {
+  mask_.replace_extension(".mask.png");
+}
 
 FileWriter::Names FileWriter::names_of(const Explanation& explanation, bool tensor) const {
   const std::string base = name_ + "." + explanation.slug;
   Names names;
   if (options_.overlay && !tensor && explanation.picture != nullptr) names.overlay = base + ".png";
+  if (options_.truth && !tensor && explanation.picture != nullptr) {
+    names.truth = base + ".truth.png";
+  }
   if (options_.raw) names.raw = base + ".raw.npy";
   if (options_.map) names.map = base + ".map.npy";
   if (options_.parts) {
@@ -112,7 +134,7 @@ void FileWriter::check_free(const std::vector<Explanation>& explanations, bool t
   if (options_.json) names.push_back(name_ + ".json");
   for (const Explanation& explanation : explanations) {
     const Names files = names_of(explanation, tensor);
-    names.insert(names.end(), {files.overlay, files.raw, files.map});
+    names.insert(names.end(), {files.overlay, files.raw, files.map, files.truth});
     for (const auto& [part, file] : files.parts) names.push_back(file);
   }
   for (const auto& [name, unused] : composites(explanations, tensor)) names.push_back(name);
@@ -151,10 +173,13 @@ void FileWriter::write_maps(const std::vector<Explanation>& explanations, bool t
         written_.push_back(name);
         files[kind] = name;
       };
-      add("overlay", names.overlay, [&](const fs::path& path) {
-        render_overlay(*explanation.picture, explanation.map, explanation.placement,
-                       render_options(options_, explanation.map))
-            .save_png(path);
+      const auto overlay = [&] {
+        return render_overlay(*explanation.picture, explanation.map, explanation.placement,
+                              render_options(options_, explanation.map));
+      };
+      add("overlay", names.overlay, [&](const fs::path& path) { overlay().save_png(path); });
+      add("truth", names.truth, [&](const fs::path& path) {
+        beside_truth(*explanation.picture, mask_, overlay()).save_png(path);
       });
       add("raw", names.raw, [&](const fs::path& path) { write_npy(path, explanation.raw); });
       add("map", names.map, [&](const fs::path& path) { write_npy(path, explanation.map); });

@@ -22,6 +22,7 @@ struct FileOptions {
   bool raw = true;
   bool map = true;
   bool parts = false;  ///< what else a method found: channel weights, components ...
+  bool truth = false;  ///< the overlay beside the picture and its object, see FileWriter
   bool json = true;
   Colormap colormap = Colormap::kJet;
   double alpha = 0.5;
@@ -43,6 +44,8 @@ bool is_complete(const FileOptions& options, const Input& input, const Json& cur
 /// explanation per element of `explanations`. `finish` is called just before the JSON is written,
 /// for the time it took. Files of an earlier run are replaced; its JSON is removed first, and if
 /// anything fails so is what was written, then the Error is thrown on.
+///
+/// The truth of cat.png is the mask cat.mask.png beside it, as `camlucida menagerie` writes it.
 class FileWriter {
  public:
   FileWriter(const FileOptions& options, const Input& input);
@@ -61,7 +64,7 @@ class FileWriter {
 
  private:
   struct Names {
-    std::string overlay, raw, map;             ///< empty: not written
+    std::string overlay, raw, map, truth;      ///< empty: not written
     std::map<std::string, std::string> parts;  ///< by name of the artefact
   };
   Names names_of(const Explanation& explanation, bool tensor) const;
@@ -74,6 +77,7 @@ class FileWriter {
 
   const FileOptions& options_;
   std::string name_;
+  std::filesystem::path mask_;
   std::vector<std::string> written_;
 };
 

@@ -108,6 +108,10 @@ class PairRun {
     first_ = find_first(flags_.choice);
     candidates_ = find_candidates(flags_.choice, first_);
     loaded_ = load_input(first_, model_);
+    if (files_.truth) {
+      throw Error(ErrorKind::kUsage, "--format truth is for explain: a pair has two pictures",
+                  "leave it out");
+    }
     prepare_folder(files_.folder);
     catch_interrupts();
     const bool ranked = !flags_.choice.gallery.empty() || candidates_.size() > 1;
