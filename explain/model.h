@@ -9,8 +9,8 @@
 
 #include "engine/image/image.h"
 #include "engine/image/preprocess.h"
-#include "engine/manifest.h"
 #include "engine/labels.h"
+#include "engine/manifest.h"
 #include "engine/session.h"
 #include "explain/explainer.h"
 #include "explain/heatmap.h"

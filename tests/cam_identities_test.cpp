@@ -441,8 +441,7 @@ class ShapesTest : public ::testing::Test {
   }
   Image picture() const { return Image::load(folder_ / "examples" / "two_objects.png"); }
 
-  std::filesystem::path folder_ =
-      std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+  std::filesystem::path folder_ = std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "tests" / "shapes";
 
   std::optional<Model> model_;
 };

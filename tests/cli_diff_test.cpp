@@ -134,7 +134,7 @@ TEST_F(CliDiff, AModelAgreesWithItself) {
 
 TEST_F(CliDiff, RoundedWeightsMoveMapsALittle) {
   const fs::path rounded = folder_ / "int8.clm";
-  const std::string shapes = std::string(CAMLUCIDA_SOURCE_DIR) + "/model_zoo/shapes/";
+  const std::string shapes = std::string(CAMLUCIDA_SOURCE_DIR) + "/tests/shapes/";
   ASSERT_EQ(run_program({"convert", shapes + "shapes.onnx", rounded, "--weights-as", "int8"}).code,
             0);
   const Outcome outcome =

@@ -40,7 +40,7 @@ class CliEvaluate : public ::testing::Test {
 
   void SetUp() override {
     // The star and the heart of the examples, with their boxes and masks of the boxes.
-    const fs::path examples = fs::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo/shapes/examples";
+    const fs::path examples = fs::path(CAMLUCIDA_SOURCE_DIR) / "tests/shapes/examples";
     fs::create_directories(folder_ / "set/masks");
     json images = json::array();
     const int boxes[][4] = {{104, 69, 311, 276}, {81, 77, 280, 277}};
@@ -69,7 +69,7 @@ class CliEvaluate : public ::testing::Test {
 
   Outcome evaluate(std::vector<std::string> more = {}) const {
     std::vector<std::string> arguments = {
-        "evaluate", "-m", std::string(CAMLUCIDA_SOURCE_DIR) + "/model_zoo/shapes/shapes.onnx", "-o",
+        "evaluate", "-m", std::string(CAMLUCIDA_SOURCE_DIR) + "/tests/shapes/shapes.onnx", "-o",
         out()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run_program(arguments);
@@ -479,7 +479,7 @@ TEST_F(CliEvaluate, CtrlCStopsAfterThePictureAndSaysHowToGoOn) {
   const std::vector<std::string> arguments = {
       "evaluate",
       "-m",
-      std::string(CAMLUCIDA_SOURCE_DIR) + "/model_zoo/shapes/shapes.onnx",
+      std::string(CAMLUCIDA_SOURCE_DIR) + "/tests/shapes/shapes.onnx",
       "-o",
       out(),
       index_path(),

@@ -421,30 +421,51 @@ TEST_F(Cli, Bench) {
   EXPECT_EQ(batch["multiply_adds"].get<int64_t>(), 4 * result["multiply_adds"].get<int64_t>());
 }
 
-/// Centre of the largest value, as a fraction of the map's width.
-double peak_column(const Tensor& map) {
+/// Whether the largest pixel of the map lies on what the mask shows, both of the whole picture.
+bool points_at(const Tensor& map, const Image& mask) {
   const auto values = map.as<float>();
   const auto peak = std::max_element(values.begin(), values.end()) - values.begin();
+  const auto at = [](int64_t pixel, int64_t of, int in) {
+    return static_cast<int>((2 * pixel + 1) * in / (2 * of));
+  };
   const int64_t width = map.shape()[1];
-  return (static_cast<double>(peak % width) + 0.5) / static_cast<double>(width);
+  const int y = at(peak / width, map.shape()[0], mask.height());
+  return mask.row(y)[at(peak % width, width, mask.width())] != 0;
 }
 
-// The picture has a star on its left and a heart on its right.
+// A cat and a dog, each with its mask.
 TEST_F(Cli, TheBundledModelPointsAtWhatItNames) {
-  const fs::path zoo = fs::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+  const fs::path zoo = fs::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "menagerie";
+  const fs::path pair = zoo / "examples" / "pair";
   const Outcome outcome =
-      run_program({"explain", "-m", zoo / "shapes.onnx", zoo / "examples" / "two_objects.png", "-o",
-                   out(), "-c", "star,heart"});
+      run_program({"explain", "-m", zoo / "classifier" / "model.onnx", pair / "cat-140000.png",
+                   "-o", out(), "-c", "cat,dog", "--format", "map,truth,json"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  const json file = read_json(out() / "two_objects.json");
-  EXPECT_EQ(file["prediction"][0]["label"], "star");
+  const json file = read_json(out() / "cat-140000.json");
   ASSERT_EQ(file["explanations"].size(), 2u);
-  const auto map_of = [&](int i) {
+  const char* masks[] = {"cat-140000.mask.png", "cat-140000.companion.mask.png"};
+  for (size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(file["explanations"][i]["status"], "ok");
-    return read_npy(out() / file["explanations"][i]["files"]["map"].get<std::string>());
-  };
-  EXPECT_LT(peak_column(map_of(0)), 0.5);
-  EXPECT_GT(peak_column(map_of(1)), 0.5);
+    const json& files = file["explanations"][i]["files"];
+    EXPECT_TRUE(points_at(read_npy(out() / files["map"].get<std::string>()),
+                          Image::load(pair / masks[i]).to_gray()))
+        << masks[i];
+    const Image picture = Image::load(pair / "cat-140000.png");
+    const Image beside = Image::load(out() / files["truth"].get<std::string>());
+    EXPECT_EQ(beside.height(), picture.height());
+    EXPECT_EQ(beside.width(), 3 * picture.width() + 2 * 8);
+    EXPECT_EQ(beside.crop(0, 0, picture.width(), picture.height()), picture);
+  }
+}
+
+TEST_F(Cli, TruthIsRefusedWhereThereIsNoMask) {
+  const fs::path shapes = fs::path(CAMLUCIDA_SOURCE_DIR) / "tests" / "shapes";
+  const Outcome outcome =
+      run_program({"explain", "-m", shapes / "shapes.onnx", shapes / "examples" / "star.png", "-o",
+                   out(), "--format", "png,truth,json"});
+  EXPECT_EQ(outcome.code, 3);
+  EXPECT_THAT(outcome.err, HasSubstr("star.mask.png"));
+  EXPECT_TRUE(fs::is_empty(out()));
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using test::TemporaryFolder;
 
-const fs::path kShapes = fs::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+const fs::path kShapes = fs::path(CAMLUCIDA_SOURCE_DIR) / "tests" / "shapes";
 
 IfaIdentity identity(int64_t channels = 4, int64_t classes = 3) {
   return {.model = "net",

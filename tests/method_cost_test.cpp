@@ -10,7 +10,7 @@ namespace camlucida {
 namespace {
 
 const std::filesystem::path kShapes =
-    std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+    std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "tests" / "shapes";
 
 /// "1, to the picture" → 1; nothing for a formula such as "C + 2".
 std::optional<int64_t> plain_number(const std::string& cost) {

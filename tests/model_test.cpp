@@ -13,7 +13,7 @@ namespace camlucida {
 namespace {
 
 const std::filesystem::path kShapes =
-    std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+    std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "tests" / "shapes";
 
 class ModelTest : public ::testing::Test {
  protected:

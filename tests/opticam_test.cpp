@@ -327,7 +327,7 @@ TEST_F(SmallNet, RefusesWhatItCannotDo) {
 
 /// Through the façade, on the bundled classifier: a good map raises the score.
 TEST(OptiCamOnShapes, FindsTheObject) {
-  const auto shapes = std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+  const auto shapes = std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "tests" / "shapes";
   const Model model = Model::load(shapes / "shapes.onnx");
   const Image picture = Image::load(shapes / "examples" / "two_objects.png");
   const Answer answer = model.explain(picture, {.method = "opticam",

@@ -592,7 +592,7 @@ TEST(Perturb, BatchesStayInTheCache) {
 }
 
 TEST(Perturb, ProgressEndsAtTheTotal) {
-  const auto shapes = std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+  const auto shapes = std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "tests" / "shapes";
   const Model model = Model::load(shapes / "shapes.onnx");
   int64_t last = 0;
   int64_t all = 0;
@@ -609,7 +609,7 @@ TEST(Perturb, ProgressEndsAtTheTotal) {
 }
 
 TEST(Perturb, CancellingLeavesTheModelUsable) {
-  const auto shapes = std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+  const auto shapes = std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "tests" / "shapes";
   const Model model = Model::load(shapes / "shapes.onnx");
   const Image star = Image::load(shapes / "examples" / "star.png");
   const Tensor before = model.explain(star, {.method = "scorecam"}).explanations[0].raw;
@@ -632,7 +632,7 @@ TEST(Perturb, CancellingLeavesTheModelUsable) {
 }
 
 TEST(Perturb, MapsOfTheBundledModelShowTheStar) {
-  const auto shapes = std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+  const auto shapes = std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "tests" / "shapes";
   const Model model = Model::load(shapes / "shapes.onnx");
   const Image picture = Image::load(shapes / "examples" / "two_objects.png");
   for (const char* method : {"scorecam", "ablationcam", "reciprocam", "groupcam", "occlusion"}) {

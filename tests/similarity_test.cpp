@@ -18,7 +18,7 @@ using Source = Comparison::Source;
 using test::TemporaryFolder;
 
 const std::filesystem::path kShapes =
-    std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+    std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "tests" / "shapes";
 
 Picture picture(const std::string& name) {
   return {name, Image::load(kShapes / "examples" / (name + ".png"))};

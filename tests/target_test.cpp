@@ -237,7 +237,7 @@ TEST(Targets, AreSplitAtCommasBeforeTheNext) {
 class TargetRun : public ::testing::Test {
  protected:
   const std::filesystem::path folder_ =
-      std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "model_zoo" / "shapes";
+      std::filesystem::path(CAMLUCIDA_SOURCE_DIR) / "tests" / "shapes";
   Model model_ = Model::load(folder_ / "shapes.onnx");
   Image star_ = Image::load(folder_ / "examples" / "star.png");
 };

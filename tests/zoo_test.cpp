@@ -427,7 +427,7 @@ TEST(ZooOfTheProject, EveryManifestIsComplete) {
     }
   }
   EXPECT_GE(to_download, 25u);
-  EXPECT_NE(catalogue.find("shapes"), nullptr);
+  EXPECT_NE(catalogue.find("menagerie-classifier"), nullptr);
   EXPECT_NE(catalogue.find("resnet50"), nullptr);
 }
 

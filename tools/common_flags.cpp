@@ -107,9 +107,10 @@ void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind) {
         ->required()
         ->type_name("FILE");
     command
-        .add_option("--weights", flags.weights,
-                    "Weights (.caffemodel) of a .prototxt [of the same name, or the only ones beside "
-                    "it]")
+        .add_option(
+            "--weights", flags.weights,
+            "Weights (.caffemodel) of a .prototxt [of the same name, or the only ones beside "
+            "it]")
         ->type_name("FILE");
   }
   const std::string preprocessing = "Preprocessing";

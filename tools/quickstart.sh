@@ -9,9 +9,10 @@ tools/install_packages.sh build
 cmake --preset release -DCAMLUCIDA_TESTS=OFF > /dev/null
 cmake --build --preset release --parallel "$(nproc)" --target camlucida_program
 
-out=quickstart
-shapes=model_zoo/shapes
-build-release/bin/camlucida explain -m $shapes/shapes.onnx $shapes/examples/two_objects.png \
-  -c star -c heart -o $out --force
-printf '\nWhy "star" and why "heart": look at\n'
-printf '  %s\n' "$PWD/$out"/two_objects.gradcam.*.png
+out=quickstart zoo=model_zoo/menagerie
+program=build-release/bin/camlucida
+$program menagerie --seed 10000009 --count 1 --size 512 -o $out --force
+$program explain -m $zoo/classifier/model.onnx $out/*-10000009.png --format png,truth,json \
+  -o $out --force
+printf '\nThe picture, what is in it, and why the network says so:\n'
+printf '  %s\n' "$PWD/$out"/*.truth.png

@@ -8,15 +8,15 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() { echo "$*" >&2; exit 1; }
 
-model=$work/shapes.clm picture=$project/model_zoo/shapes/examples/star.png
-"$camlucida" convert "$project/model_zoo/shapes/shapes.onnx" "$model"
+model=$work/shapes.clm picture=$project/tests/shapes/examples/star.png
+"$camlucida" convert "$project/tests/shapes/shapes.onnx" "$model"
 "$embedded" "$model" "$picture" "$work/overlay.png" | tee "$work/ranking"
 head -n 1 "$work/ranking" | grep -q "star" || fail "the picture is not recognised"
 "$camlucida" explain --model "$model" "$picture" --format png --output-dir "$work/maps" --quiet
 cmp "$work/overlay.png" "$work"/maps/*.png
 
 code=0
-"$embedded" "$project/model_zoo/shapes/shapes.onnx" "$picture" "$work/none.png" 2> "$work/refusal" ||
+"$embedded" "$project/tests/shapes/shapes.onnx" "$picture" "$work/none.png" 2> "$work/refusal" ||
   code=$?
 cat "$work/refusal"
 ((code == 4)) || fail "exit code $code for an ONNX model"

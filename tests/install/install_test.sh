@@ -10,9 +10,9 @@ trap 'rm -rf "$work"' EXIT
 "$cmake" -S "$consumer" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/prefix" \
   -DCMAKE_BUILD_TYPE=Release > "$work/configure.log"
 "$cmake" --build "$work/build" > "$work/build.log" || { cat "$work/build.log"; exit 1; }
-"$work/build/consumer" "$project/model_zoo/shapes/shapes.onnx" \
-  "$project/model_zoo/shapes/examples/star.png" "$work/star.png"
+"$work/build/consumer" "$project/tests/shapes/shapes.onnx" \
+  "$project/tests/shapes/examples/star.png" "$work/star.png"
 test -s "$work/star.png"
 "$work/prefix/bin/camlucida" version
 "$work/prefix/bin/camlucida" zoo list --json > "$work/zoo.json"
-grep -q "$work/prefix/share/camlucida/model_zoo/shapes" "$work/zoo.json"
+grep -q "$work/prefix/share/camlucida/model_zoo/menagerie/classifier" "$work/zoo.json"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the bundled shape classifier and writes everything in this folder that is not code.
 
-    python3 model_zoo/shapes/train.py            # about ten minutes on one core
+    python3 tests/shapes/train.py            # about ten minutes on one core
 
 Needs PyTorch (1.13), numpy and Pillow. Writes shapes.onnx, labels.txt, manifest.json, examples/.
 """
@@ -235,7 +235,7 @@ def manifest(folder, model, accuracy, count):
         "schema": 1,
         "name": "shapes",
         "files": [file_entry(folder, name) for name in files],
-        "source": {"command": "python3 model_zoo/shapes/train.py",
+        "source": {"command": "python3 tests/shapes/train.py",
                    "data": "drawn by render.py; no pictures from elsewhere"},
         "licence": "Apache-2.0",
         "onnx": {"opset": {"ai.onnx": 13},
