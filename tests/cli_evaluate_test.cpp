@@ -285,7 +285,8 @@ TEST_F(CliEvaluate, PartsHaveFiguresOfTheirOwn) {
   EXPECT_THAT(outcome.out, HasSubstr("(chance)"));
   EXPECT_THAT(outcome.out, HasSubstr("right"));
   EXPECT_THAT(outcome.out, Not(HasSubstr("back")));
-  for (const json& row : read_json(out() / "evaluation.json")["summary"]) {
+  const json evaluation = read_json(out() / "evaluation.json");
+  for (const json& row : evaluation["summary"]) {
     if (row["metric"] == "pxap") {
       EXPECT_FALSE(row.contains("details"));
       continue;
@@ -368,7 +369,8 @@ TEST_F(CliEvaluate, DrawnPicturesNeedNoFilesAndAreKnownToThePixel) {
   ASSERT_EQ(drawn("menagerie:3").code, 0);
   EXPECT_THAT(names_in(out()),
               ElementsAre("evaluation.csv", "evaluation.json", "evaluation.jsonl"));
-  for (const json& row : read_json(out() / "evaluation.json")["summary"]) {
+  const json evaluation = read_json(out() / "evaluation.json");
+  for (const json& row : evaluation["summary"]) {
     EXPECT_EQ(row["n"], 3) << row;  // boxes, masks and parts of every picture are known
   }
   const std::vector<std::string> lines = lines_of(read_text(log()));
