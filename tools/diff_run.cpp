@@ -95,13 +95,6 @@ Json side_json(const Explanation& explanation) {
           {"score", explanation.score}};
 }
 
-Json score_json(const ClassScore& score) {
-  return {{"class", score.index},
-          {"label", score.label},
-          {"logit", score.logit},
-          {"probability", score.probability}};
-}
-
 }  // namespace
 
 // ---- Two models, one request --------------------------------------------------------------------
@@ -327,8 +320,8 @@ Json DiffRun::compare_predictions(const Prediction& a, const Prediction& b) cons
   const double logit = scores[static_cast<size_t>(index)];
   const double probability = metrics::confidence(scores, index).probability;
   Json json;
-  json["a"] = score_json(best);
-  json["b"] = score_json(b.ranking[0]);
+  json["a"] = cli::to_json(best);
+  json["b"] = cli::to_json(b.ranking[0]);
   json["flipped"] = index != b.ranking[0].index;
   json["logit_of_a_in_b"] = logit;
   json["probability_of_a_in_b"] = probability;

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "engine/error.h"
+#include "tools/picture_set.h"
 
 namespace camlucida::cli {
 namespace {
@@ -50,12 +51,6 @@ std::vector<int64_t> classes_of(const Model& model) {
       fmt::format("the network '{}' has no class {}, which {} shows", model.name(), missing, kName),
       "use a network that was trained on these pictures, or name its classes with "
       "--labels");
-}
-
-Image gray_image(const std::vector<uint8_t>& pixels, int size) {
-  Image image(size, size, 1);
-  std::copy(pixels.begin(), pixels.end(), image.pixels().begin());
-  return image;
 }
 
 /// The marker is round: the pixels whose centres lie in the ellipse that fills its box.
@@ -124,8 +119,8 @@ Drawing draw(const DrawnPicture& picture) {
   const int size = picture.options.size;
   Drawing drawing{.picture = std::move(scene.picture)};
   metrics::PictureTruth& truth = drawing.truth;
-  truth.mask = gray_image(scene.object, size);
-  truth.parts = gray_image(scene.parts, size);
+  truth.mask = code_image(scene.object, size);
+  truth.parts = code_image(scene.parts, size);
   for (const std::string_view part : menagerie::parts()) truth.part_names.emplace_back(part);
   if (picture.shortcut) truth.part_names.emplace_back(kMarker);
   if (picture.shortcut && scene.marker) {

@@ -75,14 +75,16 @@ Json to_json(const Preprocessing& recipe) {
   return json;
 }
 
+Json to_json(const ClassScore& score) {
+  return {{"class", score.index},
+          {"label", score.label},
+          {"logit", score.logit},
+          {"probability", score.probability}};
+}
+
 Json to_json(const Prediction& prediction) {
   Json json = Json::array();
-  for (const ClassScore& score : prediction.ranking) {
-    json.push_back({{"class", score.index},
-                    {"label", score.label},
-                    {"logit", score.logit},
-                    {"probability", score.probability}});
-  }
+  for (const ClassScore& score : prediction.ranking) json.push_back(to_json(score));
   return json;
 }
 

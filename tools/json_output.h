@@ -13,7 +13,9 @@ using Json = nlohmann::ordered_json;
 
 Json to_json(const Shape& shape);
 Json to_json(const Preprocessing& recipe);
-/// One entry per class of the ranking: class, label, logit, probability.
+/// Class, label, logit, probability.
+Json to_json(const ClassScore& score);
+/// One entry per class of the ranking.
 Json to_json(const Prediction& prediction);
 /// Everything but the files.
 Json to_json(const Explanation& explanation);

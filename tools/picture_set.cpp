@@ -14,6 +14,12 @@ namespace camlucida::cli {
 
 namespace fs = std::filesystem;
 
+Image code_image(const std::vector<uint8_t>& codes, int size) {
+  Image image(size, size, 1);
+  std::copy(codes.begin(), codes.end(), image.pixels().begin());
+  return image;
+}
+
 ArrayFile::ArrayFile(fs::path path, const TensorDesc& desc)
     : path_(std::move(path)), temporary_(path_) {
   temporary_ += ".tmp-" + std::to_string(::getpid());
@@ -80,9 +86,7 @@ void ArraySet::finish() {
 
 std::string PictureSet::write_codes(const std::string& file, const std::vector<uint8_t>& codes,
                                     int size) const {
-  Image image(size, size, 1);
-  std::copy(codes.begin(), codes.end(), image.pixels().begin());
-  image.save_png(folder_ / file);
+  code_image(codes, size).save_png(folder_ / file);
   return file;
 }
 

@@ -4,13 +4,18 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "engine/image/image.h"
 #include "engine/tensor.h"
 #include "model_zoo/menagerie/renderer/menagerie.h"
 #include "tools/json_output.h"
 
 /// Files in which drawn scenes are kept.
 namespace camlucida::cli {
+
+/// Mask or parts of a scene [size * size] as a gray picture.
+Image code_image(const std::vector<uint8_t>& codes, int size);
 
 /// An array written piece by piece, whatever its size. The file gets its name when it is complete;
 /// until then, and after a failure, there is none of that name (or the former one).
