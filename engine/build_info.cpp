@@ -2,9 +2,7 @@
 
 #include <hwy/targets.h>
 
-#if defined(CAMLUCIDA_CUDA)
-#include "engine/cuda/devices.h"
-#endif
+#include "engine/cuda/gpu.h"
 
 namespace camlucida {
 namespace {
@@ -34,10 +32,7 @@ BuildInfo build_info() {
     info.simd_compiled.push_back(name);
     if (info.simd.empty() && (supported & bit) != 0) info.simd = name;
   }
-#if defined(CAMLUCIDA_CUDA)
-  info.cuda = true;
-  info.gpus = gpu_names(&info.no_gpu_reason);
-#endif
+  info.cuda = Gpu::is_built();
   return info;
 }
 

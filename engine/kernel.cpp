@@ -4,6 +4,22 @@
 
 namespace camlucida {
 
+DType stored_type(const TensorDesc& desc, Layout layout, Precision precision, bool gradient) {
+  if (desc.dtype != DType::kFloat32 || layout != Layout::kChannelsLast || gradient) {
+    return desc.dtype;
+  }
+  switch (precision) {
+    case Precision::kFp16:
+      return DType::kFloat16;
+    case Precision::kBf16:
+      return DType::kBFloat16;
+    case Precision::kFp32:
+    case Precision::kTf32:
+      return DType::kFloat32;
+  }
+  return DType::kFloat32;
+}
+
 bool KernelCase::all_float32() const {
   const auto fits = [](const Port& port) {
     return !port.present || port.desc.dtype == DType::kFloat32;

@@ -7,12 +7,15 @@
 
 #include "engine/graph.h"
 #include "engine/layer.h"
+#include "engine/precision.h"
 
 /// The contract of a fast kernel. Kernels are optional: the reference function of the layer runs
 /// what no kernel takes. `layers/<family>/<name>_cpu.cpp` defines `register_<name>_cpu(Registry&)`
-/// and adds KernelDefs there.
+/// and adds KernelDefs there; `<name>_cuda.cpp` does the same for GPUs (engine/cuda/launch.h).
 namespace camlucida {
 
+class Gpu;
+class Stream;
 class ThreadPool;
 
 enum class Device { kCpu, kCuda };
@@ -22,7 +25,11 @@ enum class Layout : uint8_t {
   kPlain,  ///< row-major in the order of the shape (NCHW for images)
   /// [N, ceil(C/b), spatial..., b] with b = simd_block() channels together; for rank >= 3. The tail
   /// lanes of the last block hold anything finite; weights for padded input channels are zero.
+  /// On the processor only.
   kBlocked,
+  /// [N, spatial..., C]; for rank >= 3. On a GPU only, where float32 values (not gradients) of this
+  /// layout are stored in the plan's Precision.
+  kChannelsLast,
 };
 
 /// Channels per block of Layout::kBlocked: the float lanes of the SIMD target in use (16, 8 or 4).
@@ -31,6 +38,11 @@ int simd_block();
 int64_t stored_count(const Shape& shape, Layout layout);
 /// Plain and blocked coincide in memory (one pixel, channels fill the blocks).
 bool layouts_coincide(const Shape& shape);
+/// Plain and channels-last order coincide (one pixel or one channel); types may still differ.
+bool channels_last_is_plain(const Shape& shape);
+/// Type in which an element is stored: on a GPU float32 values that lie channels-last are kept in
+/// the plan's precision; gradients and everything else in their own type.
+DType stored_type(const TensorDesc& desc, Layout layout, Precision precision, bool gradient);
 
 /// What the planner asks kernels about: one node, forward or backward, at known shapes.
 struct KernelCase {
@@ -51,6 +63,9 @@ struct KernelCase {
   std::vector<bool> wanted;
   /// Backward: layout the gradient of each output has at present (a hint, like Port::layout).
   std::vector<Layout> grad_layouts;
+  /// The GPU planned for, to upload packed weights to; null on the processor.
+  std::shared_ptr<Gpu> gpu = nullptr;
+  Precision precision = Precision::kFp32;
 
   const Shape& in(size_t i) const { return inputs[i].desc.shape; }
   const Shape& out(size_t i = 0) const { return outputs[i].desc.shape; }
@@ -88,6 +103,7 @@ struct KernelArgs {
   const void* const* grad_outputs = nullptr;
   void* const* grad_inputs = nullptr;  ///< written, not added to; null = not wanted
   std::byte* scratch = nullptr;
+  Stream* stream = nullptr;  ///< GPU kernels send their work here; null on the processor
 
   const float* input(size_t i) const { return static_cast<const float*>(inputs[i]); }
   float* output(size_t i = 0) const { return static_cast<float*>(outputs[i]); }
@@ -103,6 +119,9 @@ class PreparedKernel {
  public:
   virtual ~PreparedKernel() = default;
   virtual void run(const KernelArgs& args, ThreadPool& pool) const = 0;
+  /// Whether run() only sends work to the stream, without taking memory or waiting, so that a plan
+  /// of such steps can be captured once and started as a whole. GPU kernels only.
+  virtual bool capturable() const { return true; }
   virtual size_t packed_bytes() const { return 0; }
 };
 

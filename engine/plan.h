@@ -36,11 +36,12 @@ struct Needs {
 };
 
 struct PlanOptions {
-  Device device = Device::kCpu;
+  std::shared_ptr<Gpu> gpu = nullptr;      ///< null: the processor
+  Precision precision = Precision::kFp32;  ///< on a GPU; the processor computes in float32
   bool reference_only = false;  ///< no fast kernels: the oracle that `check` compares with
   bool fuse = true;             ///< false keeps every node a step of its own
   bool retain_all = false;      ///< keep every computed value readable, at the price of memory
-  /// Refuse plans whose arena exceeds this; 0 = physical memory decides.
+  /// Refuse plans whose arena exceeds this; 0 = physical memory (on a GPU: what is free) decides.
   size_t max_bytes = 0;
 };
 
@@ -93,6 +94,9 @@ class Plan {
     std::vector<BufferId> inputs, outputs, grad_outputs, grad_inputs;
     BufferId scratch = kNone;
     bool may_run_in_place = false;  ///< the kernel allows output 0 to be input 0's buffer
+    /// A step of a GPU plan that the processor runs, on copies of its (plain) values.
+    bool on_host = false;
+    size_t host_scratch_bytes = 0;
   };
 
   /// The bound, simplified and fused graph the steps refer to.

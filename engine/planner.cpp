@@ -9,9 +9,10 @@ namespace camlucida {
 Planner::Planner(const Needs& needs, const PlanOptions& options) : plan_(std::make_shared<Plan>()) {
   plan_->needs_ = needs;
   plan_->options_ = options;
-  if (options.device != Device::kCpu) {
-    throw Error(ErrorKind::kUnsupported, "this build has no kernels for the GPU",
-                "use --device cpu");
+  if (options.gpu == nullptr && options.precision != Precision::kFp32) {
+    throw Error(ErrorKind::kUsage,
+                "the processor computes in fp32, not in " + std::string(name_of(options.precision)),
+                "give a GPU, or no precision");
   }
   if (needs.seeds_per_image < 1 || needs.replay_batch < 1) {
     throw Error(ErrorKind::kUsage, "seeds per image and replay batch must be at least 1");

@@ -34,6 +34,8 @@ class Planner {
     Offer offer;
     double total_ns = 0;  // offer and reorders
     std::vector<Plan::Rejected> rejected;
+    bool on_host = false;  // of a GPU plan: the processor runs it
+    size_t host_scratch_bytes = 0;
   };
 
   // planner.cpp
@@ -49,6 +51,10 @@ class Planner {
   void plan_view(const Node& node);
   KernelCase make_case(const Node& node, bool backward) const;
   Choice choose(const KernelCase& kernel_case);
+  /// The best kernel of a device, starting from what `best` holds.
+  void choose_among(const KernelCase& kernel_case, Device device, Choice& best) const;
+  /// How a GPU plan would run the case on the processor, copies there and back included.
+  Choice choose_host(const KernelCase& kernel_case) const;
   double reorder_cost(const KernelCase& kernel_case, const Offer& offer) const;
   Step make_step(const KernelCase& kernel_case, Choice choice, const Node& node, NodeId id);
   /// Buffer of the value in that layout; adds a reorder step to `steps` if there is none yet.
@@ -78,6 +84,9 @@ class Planner {
   void check_memory() const;
 
   const TensorDesc& desc(ValueId value) const { return plan_->graph_.value(value).desc; }
+  bool on_gpu() const { return plan_->options_.gpu != nullptr; }
+  /// Whether a value has the same bytes in both layouts.
+  bool coincide(const TensorDesc& desc, Layout a, Layout b, bool gradient) const;
   bool is_constant(ValueId value) const { return plan_->graph_.value(value).is_constant(); }
 
   std::shared_ptr<Plan> plan_;

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "engine/cuda/reorder.h"
 #include "engine/planner.h"
 #include "engine/reorder.h"
 
@@ -134,6 +135,8 @@ Plan::Location Planner::differentiate_unary(const Node& fused, const Epilogue& e
   Node node{fused.name, epilogue.layer,  epilogue.attributes, {}, {value},
             {},         fused.operation, fused.opset};
   KernelCase kernel_case{node, true, plan_->needs_.rule, {}, {}, {}, {gradient.layout}};
+  kernel_case.gpu = plan_->options_.gpu;
+  kernel_case.precision = plan_->options_.precision;
   KernelCase::Port data{desc(value), nullptr, true,
                         locations_[static_cast<size_t>(value)][0].layout};
   for (size_t i = 0; i < std::max<size_t>(epilogue.constants.size(), 1); ++i) {
@@ -189,8 +192,9 @@ Plan::Location Planner::sum(Location a, Location b, const TensorDesc& value_desc
   Step step;
   step.name = "sum of gradients";
   step.operation = "GradientSum";
-  step.kernel = "gradient_sum";
-  step.prepared = prepare_gradient_sum(stored_count(value_desc.shape, a.layout));
+  step.kernel = on_gpu() ? "gradient_sum_gpu" : "gradient_sum";
+  const int64_t count = stored_count(value_desc.shape, a.layout);
+  step.prepared = on_gpu() ? prepare_gpu_gradient_sum(count) : prepare_gradient_sum(count);
   const BufferId other = reorder(b, a.layout, value_desc, true, plan_->backward_);
   const BufferId total = add_buffer(value_desc, a.layout, true);
   step.grad_outputs = {a.buffer, other};

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <limits>
 
 #include "engine/cost.h"
+#include "engine/cuda/reorder.h"
 #include "engine/planner.h"
 #include "engine/reference.h"
 #include "engine/reorder.h"
@@ -93,6 +95,8 @@ void Planner::plan_view(const Node& node) {
 
 KernelCase Planner::make_case(const Node& node, bool backward) const {
   KernelCase kernel_case{node, backward, plan_->needs_.rule, {}, {}, {}, {}};
+  kernel_case.gpu = plan_->options_.gpu;
+  kernel_case.precision = plan_->options_.precision;
   const auto port = [&](ValueId id) {
     KernelCase::Port result;
     if (id == kNone) return result;
@@ -110,47 +114,103 @@ KernelCase Planner::make_case(const Node& node, bool backward) const {
 
 double Planner::reorder_cost(const KernelCase& kernel_case, const Offer& offer) const {
   double cost = 0;
-  const auto add = [&](const KernelCase::Port& port, Layout wanted) {
-    if (!port.present || port.constant != nullptr || port.layout == wanted ||
-        layouts_coincide(port.desc.shape)) {
+  const auto add = [&](const KernelCase::Port& port, Layout wanted, bool gradient) {
+    if (!port.present || port.constant != nullptr ||
+        coincide(port.desc, port.layout, wanted, gradient)) {
       return;
     }
-    cost += cost::kStepNs + cost::bytes(2 * port.desc.bytes());
+    cost += on_gpu() ? cost::gpu_pass(2 * port.desc.bytes())
+                     : cost::kStepNs + cost::bytes(2 * port.desc.bytes());
   };
   const Saves& saves = kernel_case.node.layer->saves_under(kernel_case.rule);
   for (size_t i = 0; i < kernel_case.inputs.size(); ++i) {
     if (kernel_case.backward && !saves.reads_input(i, kernel_case.wanted)) continue;
-    add(kernel_case.inputs[i], layout_at(offer.inputs, i));
+    add(kernel_case.inputs[i], layout_at(offer.inputs, i), false);
   }
   for (size_t i = 0; kernel_case.backward && i < kernel_case.outputs.size(); ++i) {
     if (saves.outputs) {
-      add(kernel_case.outputs[i], layout_at(offer.outputs, i));
+      add(kernel_case.outputs[i], layout_at(offer.outputs, i), false);
     }
     KernelCase::Port gradient = kernel_case.outputs[i];
     gradient.layout = layout_at(kernel_case.grad_layouts, i);
-    add(gradient, layout_at(offer.grad_outputs, i));
+    add(gradient, layout_at(offer.grad_outputs, i), true);
   }
   return cost;
 }
 
+bool Planner::coincide(const TensorDesc& value, Layout a, Layout b, bool gradient) const {
+  if (a == b) return true;
+  if (!on_gpu()) return layouts_coincide(value.shape);
+  const Precision precision = plan_->options_.precision;
+  return channels_last_is_plain(value.shape) &&
+         stored_type(value, a, precision, gradient) == stored_type(value, b, precision, gradient);
+}
+
 Planner::Choice Planner::choose(const KernelCase& kernel_case) {
-  const LayerDef& layer = *kernel_case.node.layer;
+  if (on_gpu()) {
+    Choice best;
+    best.total_ns = std::numeric_limits<double>::infinity();
+    if (!plan_->options_.reference_only) choose_among(kernel_case, Device::kCuda, best);
+    if (best.kernel != nullptr) return best;
+    Choice host = choose_host(kernel_case);
+    host.rejected.insert(host.rejected.begin(), best.rejected.begin(), best.rejected.end());
+    return host;
+  }
   Choice best;
   best.offer = offer_reference(kernel_case);
   best.offer.cost_ns +=
       static_cast<double>(multiply_adds_of(kernel_case)) / cost::kScalarMultiplyAddsPerNs;
   best.total_ns = best.offer.cost_ns + reorder_cost(kernel_case, best.offer);
-  if (plan_->options_.reference_only) return best;
+  if (!plan_->options_.reference_only) choose_among(kernel_case, Device::kCpu, best);
+  return best;
+}
+
+Planner::Choice Planner::choose_host(const KernelCase& kernel_case) const {
+  KernelCase host_case = kernel_case;
+  host_case.gpu = nullptr;
+  host_case.precision = Precision::kFp32;
+  int64_t bytes = 0;
+  for (auto* ports : {&host_case.inputs, &host_case.outputs}) {
+    for (KernelCase::Port& port : *ports) {
+      port.layout = Layout::kPlain;
+      if (port.present && port.constant == nullptr) bytes += port.desc.bytes();
+    }
+  }
+  std::fill(host_case.grad_layouts.begin(), host_case.grad_layouts.end(), Layout::kPlain);
+  Choice best;
+  best.offer = offer_reference(host_case);
+  best.offer.cost_ns +=
+      static_cast<double>(multiply_adds_of(host_case)) / cost::kScalarMultiplyAddsPerNs;
+  best.total_ns = best.offer.cost_ns;
+  if (!plan_->options_.reference_only) choose_among(host_case, Device::kCpu, best);
+  best.rejected.clear();  // the GPU's reasons are what matters
+  best.on_host = true;
+  best.host_scratch_bytes = best.offer.scratch_bytes;
+  best.offer.scratch_bytes = 0;
+  best.offer.in_place = false;
+  best.offer.reason =
+      best.offer.reason.empty() ? "on the processor" : best.offer.reason + ", on the processor";
+  best.offer.cost_ns +=
+      cost::kTransferStepNs + static_cast<double>(bytes) / cost::kTransferBytesPerNs;
+  best.total_ns = best.offer.cost_ns + reorder_cost(kernel_case, best.offer);
+  return best;
+}
+
+void Planner::choose_among(const KernelCase& kernel_case, Device device, Choice& best) const {
+  const LayerDef& layer = *kernel_case.node.layer;
+  // What runs on the processor for a GPU plan meets values in plain layout only.
+  const bool plain_only = on_gpu() && device == Device::kCpu;
+  const auto plain = [](const std::vector<Layout>& layouts) {
+    return std::all_of(layouts.begin(), layouts.end(),
+                       [](Layout layout) { return layout == Layout::kPlain; });
+  };
   const BackwardRule* rule = kernel_case.backward ? layer.rule(kernel_case.rule) : nullptr;
   std::vector<std::pair<std::string, double>> losers;
   for (const auto& kernel : Registry::instance().kernels()) {
     const bool serves =
         kernel->layers.empty() ||
         std::find(kernel->layers.begin(), kernel->layers.end(), layer.name) != kernel->layers.end();
-    if (!serves || kernel->backward != kernel_case.backward ||
-        kernel->device != plan_->options_.device) {
-      continue;
-    }
+    if (!serves || kernel->backward != kernel_case.backward || kernel->device != device) continue;
     if (rule != nullptr && std::find(rule->kernels.begin(), rule->kernels.end(), kernel->name) ==
                                rule->kernels.end()) {
       if (!kernel->layers.empty()) {
@@ -163,10 +223,16 @@ Planner::Choice Planner::choose(const KernelCase& kernel_case) {
         if (!kernel->layers.empty()) best.rejected.push_back({kernel->name, offer.reason});
         continue;
       }
-      const double total = offer.cost_ns + reorder_cost(kernel_case, offer);
+      if (plain_only && !(plain(offer.inputs) && plain(offer.outputs) &&
+                          plain(offer.grad_outputs) && plain(offer.grad_inputs))) {
+        continue;
+      }
+      const double total = offer.cost_ns + (plain_only ? 0.0 : reorder_cost(kernel_case, offer));
       if (total < best.total_ns) {
-        losers.emplace_back(best.kernel != nullptr ? best.kernel->name : "reference",
-                            best.total_ns);
+        if (best.kernel != nullptr || device == Device::kCpu) {
+          losers.emplace_back(best.kernel != nullptr ? best.kernel->name : "reference",
+                              best.total_ns);
+        }
         best.kernel = kernel.get();
         best.offer = std::move(offer);
         best.total_ns = total;
@@ -180,7 +246,6 @@ Planner::Choice Planner::choose(const KernelCase& kernel_case) {
                                        " ns, reorders included, against " +
                                        std::to_string(static_cast<int64_t>(best.total_ns))});
   }
-  return best;
 }
 
 Plan::Step Planner::make_step(const KernelCase& kernel_case, Choice choice, const Node& node,
@@ -194,8 +259,12 @@ Plan::Step Planner::make_step(const KernelCase& kernel_case, Choice choice, cons
   step.rejected = std::move(choice.rejected);
   step.cost_ns = choice.offer.cost_ns;
   if (id != kNone) step.multiply_adds = multiply_adds_of(kernel_case);
-  step.prepared = choice.kernel != nullptr ? choice.kernel->prepare(kernel_case, choice.offer)
-                                           : prepare_reference(kernel_case);
+  step.on_host = choice.on_host;
+  step.host_scratch_bytes = choice.host_scratch_bytes;
+  KernelCase prepared_case = kernel_case;
+  if (choice.on_host) prepared_case.gpu = nullptr;
+  step.prepared = choice.kernel != nullptr ? choice.kernel->prepare(prepared_case, choice.offer)
+                                           : prepare_reference(prepared_case);
   step.scratch = add_scratch(choice.offer.scratch_bytes);
   return step;
 }
@@ -214,12 +283,16 @@ Plan::BufferId Planner::in_layout(ValueId value, Layout layout, std::vector<Step
 
 Plan::BufferId Planner::reorder(Location from, Layout to, const TensorDesc& value_desc,
                                 bool gradient, std::vector<Step>& steps) {
-  if (from.layout == to || layouts_coincide(value_desc.shape)) return from.buffer;
+  if (coincide(value_desc, from.layout, to, gradient)) return from.buffer;
   Step step;
-  step.name = to == Layout::kBlocked ? "to blocked" : "to plain";
+  step.name = to == Layout::kBlocked        ? "to blocked"
+              : to == Layout::kChannelsLast ? "to channels last"
+                                            : "to plain";
   step.operation = "Reorder";
-  step.kernel = "reorder";
-  step.prepared = prepare_reorder(value_desc.shape, from.layout, to);
+  step.kernel = on_gpu() ? "reorder_gpu" : "reorder";
+  step.prepared = on_gpu() ? prepare_gpu_reorder(value_desc, from.layout, to,
+                                                 plan_->options_.precision, gradient)
+                           : prepare_reorder(value_desc.shape, from.layout, to);
   const BufferId buffer = add_buffer(value_desc, to, gradient);
   (gradient ? step.grad_outputs : step.inputs).push_back(from.buffer);
   (gradient ? step.grad_inputs : step.outputs).push_back(buffer);
@@ -229,8 +302,8 @@ Plan::BufferId Planner::reorder(Location from, Layout to, const TensorDesc& valu
 
 Plan::BufferId Planner::add_buffer(const TensorDesc& value_desc, Layout layout, bool gradient) {
   Plan::Buffer buffer;
-  buffer.bytes =
-      static_cast<size_t>(stored_count(value_desc.shape, layout)) * size_of(value_desc.dtype);
+  const DType stored = stored_type(value_desc, layout, plan_->options_.precision, gradient);
+  buffer.bytes = static_cast<size_t>(stored_count(value_desc.shape, layout)) * size_of(stored);
   buffer.gradient = gradient;
   plan_->buffers_.push_back(buffer);
   return static_cast<BufferId>(plan_->buffers_.size() - 1);

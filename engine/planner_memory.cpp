@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <numeric>
 
+#include "engine/cuda/gpu.h"
 #include "engine/planner.h"
 
 namespace camlucida {
 namespace {
 
-constexpr size_t kAlignment = 64;
+constexpr size_t kAlignment = 256;  // vectors of the processor need 64, a GPU reads 256 at once
 
 template <class Visitor>
 void for_each_buffer(Plan::Step& step, Visitor&& visit) {
@@ -130,7 +131,8 @@ void Planner::assign_offsets() {
 void Planner::check_memory() const {
   const auto physical =
       static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  const size_t limit = plan_->options_.max_bytes > 0 ? plan_->options_.max_bytes : physical;
+  const size_t there = on_gpu() ? plan_->options_.gpu->free_bytes() : physical;
+  const size_t limit = plan_->options_.max_bytes > 0 ? plan_->options_.max_bytes : there;
   if (plan_->arena_bytes_ <= limit) return;
   throw Error(ErrorKind::kResource,
               "running this model needs " + std::to_string(plan_->arena_bytes_ >> 20) +

@@ -6,6 +6,7 @@ const Registry& Registry::instance() {
   static const Registry registry = [] {
     Registry filled;
     register_all(filled);
+    register_all_gpu(filled);
     return filled;
   }();
   return registry;

@@ -1,29 +1,9 @@
 #include "engine/session.h"
 
-#include <chrono>
-#include <cstring>
-
-#include "engine/cpu/layout.h"
+#include "engine/executor.h"
 
 namespace camlucida {
 namespace {
-
-constexpr size_t kAlignment = 64;
-/// Vector kernels may read, never write, up to one vector past a buffer.
-constexpr size_t kSlack = 64;
-
-std::byte* allocate_arena(size_t bytes) {
-  const size_t padded = (bytes + kSlack + kAlignment - 1) / kAlignment * kAlignment;
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlignment, padded));
-  if (memory == nullptr) {
-    throw Error(ErrorKind::kResource,
-                "no memory for " + std::to_string(padded >> 20) + " MiB of activations",
-                "use a smaller input or batch");
-  }
-  // Tail lanes of blocked values must hold something finite from the start.
-  std::memset(memory, 0, padded);
-  return memory;
-}
 
 Shape with_batch(const Shape& shape, int64_t rows) {
   Shape result = shape;
@@ -38,41 +18,16 @@ Session::Session(std::shared_ptr<const Plan> plan, int threads)
 
 Session::Session(std::shared_ptr<const Plan> plan, std::shared_ptr<ThreadPool> pool)
     : plan_(std::move(plan)),
-      pool_(std::move(pool)),
-      arena_(allocate_arena(plan_->arena_bytes()), &std::free) {
-  for (const Plan::Step& step : plan_->forward_steps()) forward_.push_back(bind(step, 0));
-  for (const Plan::Step& step : plan_->backward_steps()) {
-    const bool repeats = !step.grad_outputs.empty();
-    std::vector<Binding>& seeds = backward_.emplace_back();
-    for (int seed = 0; seed < (repeats ? plan_->needs().seeds_per_image : 1); ++seed) {
-      seeds.push_back(bind(step, seed));
-    }
-  }
+      executor_(plan_->options().gpu != nullptr ? make_gpu_executor(plan_, pool)
+                                                : make_cpu_executor(plan_, pool)) {
   if (plan_->replay_plan() != nullptr) {
-    replay_ = std::make_unique<Session>(plan_->replay_plan(), pool_);
+    replay_ = std::make_unique<Session>(plan_->replay_plan(), pool);
   }
 }
 
-Session::Binding Session::bind(const Plan::Step& step, int seed) const {
-  Binding binding;
-  const auto fill = [&](auto& addresses, const std::vector<Plan::BufferId>& buffers) {
-    for (Plan::BufferId buffer : buffers) {
-      addresses.push_back(buffer == kNone ? nullptr : address(buffer, seed));
-    }
-  };
-  fill(binding.inputs, step.inputs);
-  fill(binding.outputs, step.outputs);
-  fill(binding.grad_outputs, step.grad_outputs);
-  fill(binding.grad_inputs, step.grad_inputs);
-  if (step.scratch != kNone) binding.scratch = address(step.scratch);
-  return binding;
-}
+Session::~Session() = default;
 
-std::byte* Session::address(Plan::BufferId id, int seed) const {
-  const Plan::Buffer& buffer = plan_->buffers()[static_cast<size_t>(id)];
-  const size_t copy = buffer.gradient ? static_cast<size_t>(seed) * buffer.bytes : 0;
-  return arena_.get() + buffer.offset + copy;
-}
+std::shared_ptr<Stream> Session::stream() const { return executor_->stream(); }
 
 void Session::forward(const Tensor& input) {
   const std::vector<std::string> names = plan_->input_names();
@@ -100,55 +55,19 @@ void Session::forward(const std::map<std::string, Tensor>& inputs) {
     }
     write(location, given->second);
   }
+  run_forward();
+}
+
+void Session::run_forward() {
   ran_forward_ = false;
   ran_backward_ = false;
-  run(false);
+  executor_->run(false, timer_);
   ran_forward_ = true;
 }
 
-void Session::run(bool backward) {
-  const std::vector<Plan::Step>& steps =
-      backward ? plan_->backward_steps() : plan_->forward_steps();
-  for (size_t i = 0; i < steps.size(); ++i) {
-    const auto start =
-        timer_ ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
-    const size_t copies = backward ? backward_[i].size() : 1;
-    for (size_t copy = 0; copy < copies; ++copy) {
-      const Binding& binding = backward ? backward_[i][copy] : forward_[i];
-      const KernelArgs args{binding.inputs.data(), binding.outputs.data(),
-                            binding.grad_outputs.empty() ? nullptr : binding.grad_outputs.data(),
-                            binding.grad_inputs.empty() ? nullptr : binding.grad_inputs.data(),
-                            binding.scratch};
-      steps[i].prepared->run(args, *pool_);
-    }
-    if (timer_) {
-      const std::chrono::duration<double, std::nano> took =
-          std::chrono::steady_clock::now() - start;
-      timer_(backward, static_cast<int>(i), took.count());
-    }
-  }
-}
-
-void Session::write(const Plan::Location& location, const Tensor& tensor, int seed) {
-  // Inputs and seeds are planned plain.
-  std::memcpy(address(location.buffer, seed), tensor.raw(), tensor.bytes());
-}
-
-Tensor Session::read(const Plan::Location& location, const TensorDesc& desc, int copies) const {
-  const bool batched = desc.shape.rank() > 0;
-  Tensor result(batched ? with_batch(desc.shape, desc.shape[0] * copies) : desc.shape, desc.dtype);
-  const auto bytes = static_cast<size_t>(desc.bytes());
-  for (int copy = 0; copy < copies; ++copy) {
-    std::byte* target = static_cast<std::byte*>(result.raw()) + static_cast<size_t>(copy) * bytes;
-    const std::byte* source = address(location.buffer, copy);
-    if (location.layout == Layout::kPlain) {
-      std::memcpy(target, source, bytes);
-    } else {
-      to_plain(reinterpret_cast<const float*>(source), desc.shape, reinterpret_cast<float*>(target),
-               plan_->block(), *pool_);
-    }
-  }
-  return result;
+void Session::write(const Plan::Location& location, const Tensor& tensor) {
+  // Inputs are planned plain.
+  executor_->write(location.buffer, 0, 0, tensor, 0, tensor.bytes());
 }
 
 Tensor Session::output(const std::string& name) const {
@@ -174,7 +93,7 @@ Tensor Session::activation(const std::string& name) const {
                 "name it in Needs::taps");
   }
   if (!ran_forward_) throw Error(ErrorKind::kUsage, "activation() needs a forward() before it");
-  return read(location->second, value.desc, 1);
+  return executor_->read(location->second, value.desc, 1);
 }
 
 void Session::backward(const Tensor& seed) {
@@ -193,10 +112,9 @@ void Session::backward(const Tensor& seed) {
   }
   const auto bytes = static_cast<size_t>(desc.bytes());
   for (int s = 0; s < seeds; ++s) {
-    std::memcpy(address(plan_->seed_.buffer, s),
-                static_cast<const std::byte*>(seed.raw()) + static_cast<size_t>(s) * bytes, bytes);
+    executor_->write(plan_->seed_.buffer, s, 0, seed, static_cast<size_t>(s) * bytes, bytes);
   }
-  run(true);
+  executor_->run(true, timer_);
   ran_backward_ = true;
 }
 
@@ -208,7 +126,8 @@ Tensor Session::gradient(const std::string& name) const {
                 "name it in Needs::gradient_to");
   }
   if (!ran_backward_) throw Error(ErrorKind::kUsage, "gradient() needs a backward() before it");
-  return read(location->second, plan_->graph().value(id).desc, plan_->needs().seeds_per_image);
+  return executor_->read(location->second, plan_->graph().value(id).desc,
+                         plan_->needs().seeds_per_image);
 }
 
 Tensor Session::replay(const Tensor& variants, int image) {
@@ -223,29 +142,21 @@ Tensor Session::replay(const Tensor& variants, int image) {
     throw Error(ErrorKind::kUsage, "replay takes at most " + tap.shape.to_string() +
                                        " float32, got " + variants.shape().to_string());
   }
-  const auto repeat_rows = [](const Tensor& source, int64_t first, int64_t count,
-                              const TensorDesc& desc, bool same_row) {
-    Tensor result(desc.shape, desc.dtype);
-    const size_t row_bytes = source.bytes() / static_cast<size_t>(source.shape()[0]);
-    for (int64_t row = 0; row < count; ++row) {
-      std::memcpy(static_cast<std::byte*>(result.raw()) + static_cast<size_t>(row) * row_bytes,
-                  static_cast<const std::byte*>(source.raw()) +
-                      static_cast<size_t>(same_row ? first : first + row) * row_bytes,
-                  row_bytes);
-    }
-    return result;
+  const auto place = [&](const std::string& name) {
+    return replay_->plan_->inputs_.at(replay_->plan_->graph().require(name)).buffer;
   };
-  std::map<std::string, Tensor> inputs;
-  inputs[needs.replay_from] = repeat_rows(variants, 0, rows, tap, false);
+  Executor& tail = *replay_->executor_;
+  const Plan::BufferId tap_buffer = place(needs.replay_from);
+  tail.write(tap_buffer, 0, 0, variants, 0, variants.bytes());
+  tail.clear(tap_buffer, variants.bytes(), static_cast<size_t>(tap.bytes()) - variants.bytes());
   for (const std::string& name : plan_->replay_side_inputs_) {
-    inputs[name] =
-        repeat_rows(activation(name), image, needs.replay_batch, replay_->plan().desc(name), true);
+    const Tensor row = activation(name).rows(image, 1);
+    for (int i = 0; i < needs.replay_batch; ++i) {
+      tail.write(place(name), 0, static_cast<size_t>(i) * row.bytes(), row, 0, row.bytes());
+    }
   }
-  replay_->forward(inputs);
-  const Tensor scores = replay_->output();
-  if (rows == needs.replay_batch) return scores;
-  TensorDesc shortened{scores.dtype(), with_batch(scores.shape(), rows)};
-  return Tensor(shortened, scores.raw(), std::make_shared<Tensor>(scores));
+  replay_->run_forward();
+  return replay_->output().rows(0, rows);
 }
 
 }  // namespace camlucida

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,18 +11,29 @@
 
 namespace camlucida {
 
+class Executor;
+
 /// A run of a Plan: one arena on one device. Tensors that cross this border are plain row-major
 /// (NCHW), whatever layout the plan uses inside, and are copies: they stay valid. Images,
 /// activations and gradients are float32; integer values keep their type.
 ///
 /// One thread at a time; make as many Sessions of one Plan as there are threads. After
 /// construction, forward() and backward() take no memory but what reference kernels need.
+///
+/// On a GPU forward(), backward() and replay() return when the work is sent, not when it is done;
+/// what they take may lie on the GPU already, and the tensors that come out lie there (Tensor
+/// fetches their data when it is read). Making a Session throws Error(kResource) where the GPU has
+/// no memory for the arena; a failure of the GPU shows as Error(kInternal) at the next call.
 class Session {
  public:
   /// Makes its own pool of `threads` threads, the caller included (0 = all cores).
   explicit Session(std::shared_ptr<const Plan> plan, int threads = 1);
   /// Runs on a pool shared with Sessions that take turns with this one.
   Session(std::shared_ptr<const Plan> plan, std::shared_ptr<ThreadPool> pool);
+  ~Session();
+
+  /// Where a GPU session sends its work; null on the processor.
+  std::shared_ptr<Stream> stream() const;
 
   const Plan& plan() const { return *plan_; }
 
@@ -57,25 +67,12 @@ class Session {
   void set_step_timer(StepTimer timer) { timer_ = std::move(timer); }
 
  private:
-  /// Addresses of a step's buffers, fixed for the life of the arena. One per seed in backward.
-  struct Binding {
-    std::vector<const void*> inputs, grad_outputs;
-    std::vector<void*> outputs, grad_inputs;
-    std::byte* scratch = nullptr;
-  };
-
-  Binding bind(const Plan::Step& step, int seed) const;
-  void run(bool backward);
-  std::byte* address(Plan::BufferId buffer, int seed = 0) const;
-  void write(const Plan::Location& location, const Tensor& tensor, int seed = 0);
-  Tensor read(const Plan::Location& location, const TensorDesc& desc, int copies) const;
+  void write(const Plan::Location& location, const Tensor& tensor);
+  void run_forward();
   ValueId kept_value(const std::string& name) const;
 
   std::shared_ptr<const Plan> plan_;
-  std::shared_ptr<ThreadPool> pool_;
-  std::unique_ptr<std::byte, decltype(&std::free)> arena_;
-  std::vector<Binding> forward_;
-  std::vector<std::vector<Binding>> backward_;  // [step][seed]
+  std::unique_ptr<Executor> executor_;
   std::unique_ptr<Session> replay_;
   StepTimer timer_;
   bool ran_forward_ = false;

@@ -1,11 +1,13 @@
 #include "engine/tensor.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <new>
+#include <utility>
 
 #include "engine/error.h"
 
@@ -224,6 +226,24 @@ Tensor::Tensor(TensorDesc desc, const void* data, std::shared_ptr<const void> ow
   desc_.bytes();
 }
 
+Tensor::Tensor(TensorDesc desc, std::shared_ptr<RemoteData> remote, size_t offset)
+    : desc_(std::move(desc)), remote_(std::move(remote)), remote_offset_(offset) {
+  desc_.bytes();
+}
+
+const void* Tensor::fetched() const {
+  if (remote_ == nullptr) return nullptr;
+  return static_cast<const std::byte*>(remote_->host()) + remote_offset_;
+}
+
+void* Tensor::raw() {
+  if (data_ == nullptr && remote_ != nullptr) {
+    // Written to, the copy is no longer what lies on the device.
+    *this = std::as_const(*this).clone();
+  }
+  return const_cast<void*>(data_);
+}
+
 Tensor Tensor::scalar(float value) { return from_floats(Shape{}, {value}); }
 
 Tensor Tensor::from_floats(Shape shape, const std::vector<float>& values) {
@@ -253,7 +273,28 @@ Tensor Tensor::reshaped(Shape shape) const {
     throw Error(ErrorKind::kModel,
                 "cannot view shape " + desc_.shape.to_string() + " as " + shape.to_string());
   }
-  return Tensor(TensorDesc{desc_.dtype, std::move(shape)}, data_, owner_);
+  Tensor result = *this;
+  result.desc_.shape = std::move(shape);
+  return result;
+}
+
+Tensor Tensor::rows(int64_t first, int64_t count) const {
+  const Shape& shape = desc_.shape;
+  if (shape.rank() < 1 || first < 0 || count < 0 || first + count > shape[0]) {
+    throw Error(ErrorKind::kInternal, "rows " + std::to_string(first) + " to " +
+                                          std::to_string(first + count) + " of a tensor " +
+                                          shape.to_string());
+  }
+  Tensor result = *this;
+  result.desc_.shape[0] = count;
+  const size_t skipped =
+      bytes() / static_cast<size_t>(std::max<int64_t>(shape[0], 1)) * static_cast<size_t>(first);
+  if (remote_ != nullptr) {
+    result.remote_offset_ += skipped;
+  } else {
+    result.data_ = static_cast<const std::byte*>(data_) + skipped;
+  }
+  return result;
 }
 
 Tensor Tensor::cast(DType to) const {
@@ -266,7 +307,7 @@ Tensor Tensor::cast(DType to) const {
 
 std::vector<double> Tensor::to_doubles() const {
   std::vector<double> values(static_cast<size_t>(count()));
-  to_double(desc_.dtype, data_, values.data(), count());
+  to_double(desc_.dtype, raw(), values.data(), count());
   return values;
 }
 

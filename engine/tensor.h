@@ -81,9 +81,21 @@ struct TensorDesc {
   bool operator==(const TensorDesc&) const = default;
 };
 
+/// Tensor data that lies elsewhere, on a GPU.
+class RemoteData {
+ public:
+  virtual ~RemoteData() = default;
+  /// The data in host memory, fetched on the first call. Valid as long as this object.
+  /// Thread-safe. Throws Error(kResource, kInternal) if it cannot be had.
+  virtual const void* host() = 0;
+};
+
 /// A dense row-major (NCHW for images) array that owns or borrows its memory. Copies are shallow
 /// and share the memory; `clone` makes a deep one. A tensor that others share must not be written
 /// to: treat a Tensor obtained from a Graph as read-only. Data is 64-byte aligned when owned.
+///
+/// The data may be remote: then reading it fetches a copy into host memory, and asking for it to
+/// write makes this Tensor a host one.
 class Tensor {
  public:
   Tensor() = default;  ///< empty: no data, `defined()` is false
@@ -91,6 +103,8 @@ class Tensor {
   explicit Tensor(Shape shape, DType dtype = DType::kFloat32);
   /// Uses `data` in place; `owner` keeps it alive (a mapped file, a protobuf message).
   Tensor(TensorDesc desc, const void* data, std::shared_ptr<const void> owner);
+  /// Remote data that begins `offset` bytes into `remote`.
+  Tensor(TensorDesc desc, std::shared_ptr<RemoteData> remote, size_t offset = 0);
 
   static Tensor scalar(float value);
   template <class T>
@@ -98,15 +112,18 @@ class Tensor {
   static Tensor from_floats(Shape shape, const std::vector<float>& values);
   static Tensor from_ints(const std::vector<int64_t>& values);  ///< rank 1, int64
 
-  bool defined() const { return data_ != nullptr; }
+  bool defined() const { return data_ != nullptr || remote_ != nullptr; }
   DType dtype() const { return desc_.dtype; }
   const Shape& shape() const { return desc_.shape; }
   const TensorDesc& desc() const { return desc_; }
   int64_t count() const { return desc_.shape.count(); }
   size_t bytes() const { return static_cast<size_t>(desc_.bytes()); }
 
-  const void* raw() const { return data_; }
-  void* raw() { return const_cast<void*>(data_); }
+  const void* raw() const { return data_ != nullptr ? data_ : fetched(); }
+  void* raw();
+  /// Where the data lies if it is remote, else null; and at which byte it begins there.
+  const std::shared_ptr<RemoteData>& remote() const { return remote_; }
+  size_t remote_offset() const { return remote_offset_; }
   /// Typed view of all elements; T must be the C++ type of dtype() (checked).
   template <class T>
   std::span<const T> as() const;
@@ -118,6 +135,9 @@ class Tensor {
   Tensor clone() const;
   /// Same data under another shape of equal count.
   Tensor reshaped(Shape shape) const;
+  /// Rows [first, first + count) along axis 0, sharing the data, remote or not. Throws
+  /// Error(kInternal) if there are not so many.
+  Tensor rows(int64_t first, int64_t count) const;
   /// Element-wise conversion: to integers truncates and saturates, to bool tests for non-zero.
   Tensor cast(DType to) const;
   /// All elements as double / int64 (converted whatever the dtype is).
@@ -126,10 +146,13 @@ class Tensor {
 
  private:
   void check_type(DType asked) const;
+  const void* fetched() const;
 
   TensorDesc desc_;
-  const void* data_ = nullptr;
+  const void* data_ = nullptr;  // null if remote
   std::shared_ptr<const void> owner_;
+  std::shared_ptr<RemoteData> remote_;
+  size_t remote_offset_ = 0;
 };
 
 /// DType of a C++ element type: dtype_of<float>() == DType::kFloat32.
@@ -183,12 +206,12 @@ constexpr DType dtype_of<bool>() {
 template <class T>
 std::span<const T> Tensor::as() const {
   check_type(dtype_of<T>());
-  return {static_cast<const T*>(data_), static_cast<size_t>(count())};
+  return {static_cast<const T*>(raw()), static_cast<size_t>(count())};
 }
 template <class T>
 std::span<T> Tensor::as() {
   check_type(dtype_of<T>());
-  return {static_cast<T*>(const_cast<void*>(data_)), static_cast<size_t>(count())};
+  return {static_cast<T*>(raw()), static_cast<size_t>(count())};
 }
 template <class T>
 Tensor Tensor::from(Shape shape, std::span<const T> values) {

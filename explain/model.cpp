@@ -148,10 +148,12 @@ Model Model::load(const std::filesystem::path& path, ModelOptions options) {
     state->labels = native->labels;
   }
   state->pool.emplace(state->graph, state->input,
-                      SessionPool::Options{.device = options.device,
+                      SessionPool::Options{.gpu = options.gpu,
+                                           .precision = options.precision,
                                            .threads = options.threads,
                                            .max_bytes = options.max_memory,
-                                           .max_batch = options.max_batch});
+                                           .max_batch = options.max_batch,
+                                           .notice = options.notice});
   state->heads.emplace(state->bound);
   return Model(std::move(state));
 }
@@ -204,9 +206,13 @@ SessionPool& Model::sessions() const { return *state_->pool; }
 Subject Model::subject(const std::string& layer) const {
   const Graph& bound = state_->bound;
   const ValueId value = layer.empty() ? default_layer().value : bound.require(layer);
-  return {
-      &bound,         state_->input, state_->score, bound.value(value).name, state_->preprocessing,
-      &*state_->heads};
+  return {&bound,
+          state_->input,
+          state_->score,
+          bound.value(value).name,
+          state_->preprocessing,
+          &*state_->heads,
+          replay_rows(state_->options)};
 }
 
 Shape Model::input_shape() const {

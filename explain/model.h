@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -30,10 +31,15 @@ struct ModelOptions {
   std::map<std::string, Shape> input_shapes;   ///< overrides what model and manifest declare
   std::string output;                          ///< name of the output with the scores
   int threads = 1;                             ///< 0 = all cores
-  Device device = Device::kCpu;
-  size_t max_memory = 0;  ///< bytes of activations of one run; 0 = physical memory decides
-  int max_batch = 8;      ///< variants of a picture that one pass takes at most; fewer where they
-                          ///< would not stay in the cache
+  std::shared_ptr<Gpu> gpu;                    ///< null: the processor
+  Precision precision = Precision::kFp32;      ///< on a GPU
+  size_t max_memory = 0;  ///< bytes of activations of one run; 0 = the memory there is decides
+  /// Variants of a picture that one pass takes at most: 0 = 8 on the processor, fewer where they
+  /// would not stay in the cache, and 128 on a GPU.
+  int max_batch = 0;
+  /// Told in one line when memory was short and a run goes on in smaller passes; from any thread
+  /// that runs the model.
+  std::function<void(const std::string&)> notice = {};
 };
 
 /// One class of a ranking.
@@ -72,6 +78,8 @@ struct ExplainOptions {
   uint64_t seed = 0;                            ///< of methods that draw random numbers
   bool aug_smooth = false;    ///< mean over six views of the picture (explain/smoothing.h)
   bool eigen_smooth = false;  ///< first principal component instead of the sum over channels
+  /// Whether Explanation::artefacts is wanted; on a GPU it has to be fetched.
+  bool artefacts = true;
   /// Told how far the method that runs has come; may throw to cancel.
   ProgressFunction progress = {};
 };
@@ -179,6 +187,11 @@ class Model {
   Prediction predict(const Tensor& input, int k = 5) const;
   Answer explain(const Image& image, const ExplainOptions& options = {}) const;
   Answer explain(const Tensor& input, const ExplainOptions& options = {}) const;
+  /// Of what prepare() made of a picture, which the explanations then share (null: no overlays).
+  Answer explain(const PreparedInput& input, std::shared_ptr<const Image> picture,
+                 const ExplainOptions& options = {}) const;
+  /// What the scores of one picture, [1, classes, ...], say, for runs by hand.
+  Prediction prediction_of(Tensor scores, int k = 5) const;
 
  private:
   explicit Model(std::shared_ptr<ModelState> state) : state_(std::move(state)) {}

@@ -1,16 +1,7 @@
 #include <gtest/gtest.h>
-#include <hwy/aligned_allocator.h>
 #include <hwy/highway.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <map>
-#include <optional>
-#include <tuple>
-
-#include "engine/cpu/thread_pool.h"
-#include "engine/reference.h"
+#include "tests/kernel_bench.h"
 #include "tests/layer_harness.h"
 
 namespace camlucida::test {
@@ -30,383 +21,6 @@ class UseTarget {
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
   }
 };
-
-/// Pools of 1, 2 and 3 threads, shared by all cases.
-ThreadPool& pool_of(int threads) {
-  static ThreadPool one(1), two(2), three(3);
-  return threads == 1 ? one : threads == 2 ? two : three;
-}
-
-int64_t stored(const TensorDesc& desc, Layout layout) {
-  return layout == Layout::kPlain ? desc.shape.count() : stored_count(desc.shape, layout);
-}
-
-/// Position of every element of `shape` in memory, in row-major order.
-std::vector<int64_t> positions(const Shape& shape, Layout layout) {
-  std::vector<int64_t> result(static_cast<size_t>(shape.count()));
-  if (layout == Layout::kPlain) {
-    for (size_t i = 0; i < result.size(); ++i) result[i] = static_cast<int64_t>(i);
-    return result;
-  }
-  const int64_t block = simd_block();
-  const int64_t channels = shape[1];
-  const int64_t blocks = (channels + block - 1) / block;
-  const int64_t pixels = shape.count(2, shape.rank());
-  for (size_t i = 0; i < result.size(); ++i) {
-    const int64_t p = static_cast<int64_t>(i) % pixels;
-    const int64_t c = static_cast<int64_t>(i) / pixels % channels;
-    const int64_t n = static_cast<int64_t>(i) / pixels / channels;
-    result[i] = ((n * blocks + c / block) * pixels + p) * block + c % block;
-  }
-  return result;
-}
-
-/// Memory of one port, with a guard behind it. Starts as bytes 0xFF: NaN in floats, so that what a
-/// kernel fails to write, or reads before writing, shows.
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(size_t bytes)
-      : bytes_(bytes), data_(hwy::AllocateAligned<uint8_t>(bytes + kGuard)) {
-    std::fill_n(data_.get(), bytes + kGuard, uint8_t{0xFF});
-  }
-  /// Holds `values`; lanes beyond the channels of a blocked layout hold finite rubbish.
-  Buffer(const TensorDesc& desc, Layout layout, const std::vector<double>& values)
-      : Buffer(static_cast<size_t>(stored(desc, layout)) * size_of(desc.dtype)) {
-    if (layout == Layout::kPlain) {
-      from_double(desc.dtype, values.data(), data_.get(), desc.shape.count());
-      return;
-    }
-    auto* floats = reinterpret_cast<float*>(data_.get());
-    for (int64_t i = 0; i < stored(desc, layout); ++i) {
-      floats[i] = static_cast<float>(i % 7) - 3.0f;
-    }
-    const std::vector<int64_t> places = positions(desc.shape, layout);
-    for (size_t i = 0; i < places.size(); ++i) floats[places[i]] = static_cast<float>(values[i]);
-  }
-
-  void* data() const { return data_.get(); }
-  size_t bytes() const { return bytes_; }
-  bool intact() const {
-    return data_ == nullptr || std::all_of(data_.get() + bytes_, data_.get() + bytes_ + kGuard,
-                                           [](uint8_t byte) { return byte == 0xFF; });
-  }
-  /// In row-major order.
-  std::vector<double> values(const TensorDesc& desc, Layout layout) const {
-    std::vector<double> result(static_cast<size_t>(desc.shape.count()));
-    if (layout == Layout::kPlain) {
-      to_double(desc.dtype, data_.get(), result.data(), desc.shape.count());
-      return result;
-    }
-    const auto* floats = reinterpret_cast<const float*>(data_.get());
-    const std::vector<int64_t> places = positions(desc.shape, layout);
-    for (size_t i = 0; i < places.size(); ++i) result[i] = double{floats[places[i]]};
-    return result;
-  }
-  /// The lanes beyond the channels of a blocked layout must be finite.
-  bool tail_is_finite(const TensorDesc& desc, Layout layout) const {
-    if (layout == Layout::kPlain) return true;
-    const auto* floats = reinterpret_cast<const float*>(data_.get());
-    return std::all_of(floats, floats + stored(desc, layout),
-                       [](float value) { return std::isfinite(value); });
-  }
-
- private:
-  static constexpr size_t kGuard = 256;
-  size_t bytes_ = 0;
-  hwy::AlignedFreeUniquePtr<uint8_t[]> data_ = nullptr;
-};
-
-Layout layout_at(const std::vector<Layout>& layouts, size_t i) {
-  return i < layouts.size() ? layouts[i] : Layout::kPlain;
-}
-
-/// A case as kernels see it: one direction, one rule, one hint about present layouts.
-struct Situation {
-  bool backward = false;
-  std::string rule = "plain";
-  std::vector<bool> wanted;  // backward
-  bool blocked_hint = false;
-};
-
-/// Runs kernels on a LayerCase. Owns the Node and the KernelCase they are asked about.
-class KernelBench {
- public:
-  KernelBench(const LayerCase& layer_case, const Situation& situation,
-              std::vector<Epilogue> epilogues = {})
-      : case_(layer_case), situation_(situation) {
-    node_.name = layer_case.example.name;
-    node_.layer = layer_case.layer;
-    node_.attributes = layer_case.example.attributes;
-    node_.epilogues = std::move(epilogues);
-    for (size_t i = 0; i < case_.inputs.size(); ++i) {
-      const bool absent = case_.example.inputs[i].absent;
-      node_.inputs.push_back(absent ? kNone : static_cast<ValueId>(i));
-      KernelCase::Port port{case_.input_descs[i], nullptr, !absent, Layout::kPlain};
-      if (case_.constants[i].defined()) port.constant = &case_.constants[i];
-      port.layout = hint(port);
-      kernel_case_.inputs.push_back(port);
-    }
-    for (size_t i = 0; i < case_.output_descs.size(); ++i) {
-      node_.outputs.push_back(static_cast<ValueId>(100 + i));
-      KernelCase::Port port{case_.output_descs[i], nullptr, true, Layout::kPlain};
-      port.layout = hint(port);
-      kernel_case_.outputs.push_back(port);
-      kernel_case_.grad_layouts.push_back(port.layout);
-    }
-    kernel_case_.backward = situation_.backward;
-    kernel_case_.rule = situation_.rule;
-    kernel_case_.wanted = situation_.wanted;
-  }
-  KernelBench(const KernelBench&) = delete;
-  KernelBench& operator=(const KernelBench&) = delete;
-
-  const KernelCase& kernel_case() const { return kernel_case_; }
-  Node& node() { return node_; }
-
-  /// What a run left behind, in row-major order: outputs, or gradients of the wanted inputs.
-  Doubles run(const PreparedKernel& kernel, const Offer& offer, int threads, bool in_place,
-              const Doubles& outputs, const Doubles& cotangents) const {
-    std::vector<Buffer> in, out, grad_out, grad_in;
-    const bool backward = situation_.backward;
-    const Saves& saves = case_.layer->saves_under(situation_.rule);
-    for (size_t i = 0; i < case_.inputs.size(); ++i) {
-      const bool given = case_.is_data(i) && (!backward || saves.reads_input(i, situation_.wanted));
-      in.push_back(given ? Buffer(case_.input_descs[i], layout_at(offer.inputs, i), case_.inputs[i])
-                         : Buffer());
-      const bool wanted = backward && situation_.wanted[i];
-      grad_in.push_back(wanted ? room(case_.input_descs[i], layout_at(offer.grad_inputs, i))
-                               : Buffer());
-    }
-    for (size_t i = 0; i < case_.output_descs.size(); ++i) {
-      const TensorDesc& desc = case_.output_descs[i];
-      if (!backward) {
-        out.push_back(in_place && i == 0 ? Buffer() : room(desc, layout_at(offer.outputs, i)));
-        continue;
-      }
-      out.push_back(saves.outputs ? Buffer(desc, layout_at(offer.outputs, i), outputs[i])
-                                  : Buffer());
-      grad_out.push_back(Buffer(desc, layout_at(offer.grad_outputs, i), cotangents[i]));
-    }
-    const Buffer scratch(offer.scratch_bytes);
-    std::vector<const void*> inputs, grad_outputs;
-    std::vector<void*> output_pointers, grad_inputs;
-    for (const Buffer& buffer : in) inputs.push_back(buffer.data());
-    for (const Buffer& buffer : grad_out) grad_outputs.push_back(buffer.data());
-    for (const Buffer& buffer : out) output_pointers.push_back(buffer.data());
-    for (const Buffer& buffer : grad_in) grad_inputs.push_back(buffer.data());
-    if (in_place) output_pointers[0] = in[0].data();
-    kernel.run(KernelArgs{inputs.data(), output_pointers.data(), grad_outputs.data(),
-                          grad_inputs.data(), static_cast<std::byte*>(scratch.data())},
-               pool_of(threads));
-
-    Doubles results;
-    EXPECT_TRUE(scratch.intact()) << "wrote beyond the scratch memory";
-    for (size_t i = 0; !backward && i < out.size(); ++i) {
-      const Buffer& buffer = in_place && i == 0 ? in[0] : out[i];
-      collect(buffer, case_.output_descs[i], layout_at(offer.outputs, i), results);
-    }
-    for (size_t i = 0; backward && i < grad_in.size(); ++i) {
-      if (situation_.wanted[i]) {
-        collect(grad_in[i], case_.input_descs[i], layout_at(offer.grad_inputs, i), results);
-      }
-    }
-    return results;
-  }
-
- private:
-  Layout hint(const KernelCase::Port& port) const {
-    const bool can = port.present && port.constant == nullptr && port.desc.shape.rank() >= 3 &&
-                     port.desc.dtype == DType::kFloat32;
-    return situation_.blocked_hint && can ? Layout::kBlocked : Layout::kPlain;
-  }
-  static Buffer room(const TensorDesc& desc, Layout layout) {
-    return Buffer(static_cast<size_t>(stored(desc, layout)) * size_of(desc.dtype));
-  }
-  static void collect(const Buffer& buffer, const TensorDesc& desc, Layout layout,
-                      Doubles& results) {
-    EXPECT_TRUE(buffer.intact()) << "wrote beyond its output";
-    EXPECT_TRUE(buffer.tail_is_finite(desc, layout)) << "unused lanes are not finite";
-    results.push_back(buffer.values(desc, layout));
-  }
-
-  const LayerCase& case_;
-  Situation situation_;
-  Node node_;
-  KernelCase kernel_case_{node_, false, "plain", {}, {}, {}, {}};
-};
-
-void expect_close(const Doubles& actual, const Doubles& expected, double tolerance) {
-  ASSERT_EQ(actual.size(), expected.size());
-  for (size_t k = 0; k < actual.size(); ++k) {
-    double scale = 0;
-    for (const double value : expected[k]) scale = std::max(scale, std::abs(value));
-    double worst = 0;
-    size_t where = 0;
-    for (size_t i = 0; i < actual[k].size(); ++i) {
-      const double error = std::abs(actual[k][i] - expected[k][i]);
-      if (error <= worst) continue;  // false for NaN
-      worst = error;
-      where = i;
-      if (std::isnan(error)) break;
-    }
-    EXPECT_TRUE(worst <= tolerance * scale)
-        << "result " << k << " element " << where << ": " << actual[k][where] << " instead of "
-        << expected[k][where] << ", error " << worst / scale << " of the largest value, allowed "
-        << tolerance;
-  }
-}
-
-bool same_bits(const std::vector<double>& a, const std::vector<double>& b) {
-  return a.size() == b.size() &&
-         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0);
-}
-
-bool same_way(const Offer& a, const Offer& b) {
-  return a.possible && b.possible && a.variant == b.variant && a.inputs == b.inputs &&
-         a.outputs == b.outputs && a.grad_outputs == b.grad_outputs &&
-         a.grad_inputs == b.grad_inputs;
-}
-
-bool serves(const KernelDef& kernel, const LayerDef& layer, const Situation& situation) {
-  if (kernel.device != Device::kCpu || kernel.backward != situation.backward) return false;
-  const BackwardRule* rule = situation.backward ? layer.rule(situation.rule) : nullptr;
-  if (rule != nullptr) {
-    return std::count(rule->kernels.begin(), rule->kernels.end(), kernel.name) > 0;
-  }
-  return kernel.layers.empty() ||
-         std::count(kernel.layers.begin(), kernel.layers.end(), layer.name) > 0;
-}
-
-/// Values the kernels' results are compared with, and what backward reads.
-struct Expected {
-  Doubles outputs;
-  Doubles cotangents;
-  Doubles results;
-  double tolerance = 0;  // of the largest value
-};
-
-/// How far a rounding of the data to float32 moves what the rule makes of it, of the largest value.
-/// A rule that divides by a sum with both signs can be ill-conditioned; a derivative is not asked.
-double effect_of_rounding(const LayerCase& c, const Situation& situation,
-                          const Doubles& cotangents) {
-  const BackwardRule* rule = situation.backward ? c.layer->rule(situation.rule) : nullptr;
-  if (rule == nullptr || !rule->saves || !rule->saves->inputs) return 0;
-  const auto result = [&](const LayerCase& one) {
-    return reference_backward(one, reference_forward(one, one.inputs), cotangents, situation.rule);
-  };
-  const Doubles exact = result(c);
-  double effect = 0;
-  for (uint32_t trial = 1; trial <= 3; ++trial) {
-    LayerCase rounded = c;
-    uint32_t state = trial;
-    for (size_t i = 0; i < rounded.inputs.size(); ++i) {
-      if (c.input_descs[i].dtype != DType::kFloat32) continue;
-      for (double& value : rounded.inputs[i]) {
-        state = state * 1664525u + 1013904223u;
-        value *= 1.0 + ((state >> 31) != 0 ? 0x1p-24 : -0x1p-24);
-      }
-    }
-    const Doubles moved = result(rounded);
-    for (size_t k = 0; k < exact.size(); ++k) {
-      double peak = 0;
-      double worst = 0;
-      for (size_t i = 0; i < exact[k].size(); ++i) {
-        peak = std::max(peak, std::abs(exact[k][i]));
-        worst = std::max(worst, std::abs(exact[k][i] - moved[k][i]));
-      }
-      if (peak > 0) effect = std::max(effect, worst / peak);
-    }
-  }
-  return effect;
-}
-
-Doubles rounded_to_type(const LayerCase& c, Doubles outputs) {
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    Tensor tensor(c.output_descs[i].shape, c.output_descs[i].dtype);
-    from_double(tensor.dtype(), outputs[i].data(), tensor.raw(), tensor.count());
-    outputs[i] = tensor.to_doubles();
-  }
-  return outputs;
-}
-
-Expected expect(const LayerCase& c, const Situation& situation) {
-  Expected expected;
-  expected.tolerance = c.example.tolerance;
-  const Doubles exact = reference_forward(c, c.inputs);
-  expected.outputs = rounded_to_type(c, exact);
-  if (!situation.backward) {
-    expected.results = exact;
-    return expected;
-  }
-  expected.cotangents = cotangents_of(c);
-  const Doubles gradients =
-      reference_backward(c, expected.outputs, expected.cotangents, situation.rule);
-  for (size_t i = 0; i < gradients.size(); ++i) {
-    if (situation.wanted[i]) expected.results.push_back(gradients[i]);
-  }
-  // The sums of a kernel round a few times more often than its data.
-  constexpr double kRoundings = 8;
-  expected.tolerance = std::max(expected.tolerance,
-                                kRoundings * effect_of_rounding(c, situation, expected.cotangents));
-  return expected;
-}
-
-/// What is expected of a case, computed once for all kernels, layouts and SIMD widths that ask.
-class Expectations {
- public:
-  explicit Expectations(const LayerCase& c) : case_(c) {}
-
-  const Expected& of(const Situation& situation) {
-    auto& slot = known_[{situation.backward, situation.rule, situation.wanted}];
-    if (!slot) slot = expect(case_, situation);
-    return *slot;
-  }
-
- private:
-  const LayerCase& case_;
-  std::map<std::tuple<bool, std::string, std::vector<bool>>, std::optional<Expected>> known_;
-};
-
-/// The part of `expected` that belongs to one picture.
-Expected row_of(const LayerCase& c, const Expected& expected, int64_t index) {
-  Expected row;
-  const auto cut = [&](const Doubles& from, Doubles& to) {
-    for (const std::vector<double>& values : from) {
-      const auto size = static_cast<int64_t>(values.size()) / c.batch();
-      to.emplace_back(values.begin() + index * size, values.begin() + (index + 1) * size);
-    }
-  };
-  cut(expected.outputs, row.outputs);
-  cut(expected.cotangents, row.cotangents);
-  return row;
-}
-
-/// Runs each picture alone through the same variant: its bits must not depend on its neighbours.
-void check_rows(const KernelDef& kernel, const LayerCase& c, const Situation& situation,
-                const Offer& offer, const Expected& expected, const Doubles& batched) {
-  for (int64_t r = 0; r < c.batch(); ++r) {
-    const LayerCase row_case = c.row(r);
-    const KernelBench bench(row_case, situation);
-    const Expected row = row_of(c, expected, r);
-    for (const Offer& candidate : kernel.offer(bench.kernel_case())) {
-      if (!same_way(offer, candidate)) continue;
-      const auto prepared = kernel.prepare(bench.kernel_case(), candidate);
-      const Doubles alone = bench.run(*prepared, candidate, 1, false, row.outputs, row.cotangents);
-      size_t result = 0;
-      for (size_t i = 0; i < (situation.backward ? c.inputs.size() : alone.size()); ++i) {
-        if (situation.backward && !situation.wanted[i]) continue;
-        const size_t k = result++;
-        // An operand shared by all pictures (not cut into rows) collects a sum over them.
-        if (alone[k].size() == batched[k].size()) continue;
-        const auto size = static_cast<int64_t>(alone[k].size());
-        const std::vector<double> part(batched[k].begin() + r * size,
-                                       batched[k].begin() + (r + 1) * size);
-        EXPECT_TRUE(same_bits(part, alone[k])) << "picture " << r << " differs when run alone";
-      }
-    }
-  }
-}
 
 int check_offers(const KernelDef& kernel, const LayerCase& c, const Situation& situation,
                  Expectations& expectations) {
@@ -442,78 +56,17 @@ int check_offers(const KernelDef& kernel, const LayerCase& c, const Situation& s
   return runs;
 }
 
-std::vector<Situation> situations_of(const LayerCase& c) {
-  std::vector<Situation> situations = {Situation{}};
-  if (c.layer->backward && c.example.gradient) {
-    std::vector<bool> all;
-    for (size_t i = 0; i < c.inputs.size(); ++i) all.push_back(c.has_gradient(i));
-    std::vector<std::vector<bool>> choices = {all};
-    if (std::count(all.begin(), all.end(), true) > 1) {
-      for (size_t i = 0; i < all.size(); ++i) {
-        if (!all[i]) continue;
-        choices.emplace_back(all.size(), false);
-        choices.back()[i] = true;
-      }
-    }
-    if (std::count(all.begin(), all.end(), true) == 0) choices.clear();
-    for (const std::vector<bool>& wanted : choices) {
-      situations.push_back(Situation{.backward = true, .wanted = wanted});
-      for (const auto& [rule, function] : c.layer->rules) {
-        situations.push_back(Situation{.backward = true, .rule = rule, .wanted = wanted});
-      }
-    }
-  }
-  const size_t count = situations.size();
-  for (size_t i = 0; i < count; ++i) {
-    situations.push_back(situations[i]);
-    situations.back().blocked_hint = true;
-  }
-  return situations;
-}
-
-/// A sum with another value of the output's shape, then activations.
-std::vector<std::vector<Epilogue>> epilogue_chains(const Registry& registry, int operand) {
-  const auto unary = [&](const char* name) {
-    const LayerDef* layer = registry.find(name);
-    if (layer == nullptr || !layer->unary) return std::optional<Epilogue>();
-    const InferContext context{layer->prototype, {}, {}, 1};
-    const auto function = layer->unary(context);
-    if (!function) return std::optional<Epilogue>();
-    return std::optional(Epilogue{layer, layer->prototype, kNone, *function, {}});
-  };
-  const auto relu = unary("Relu");
-  const auto sigmoid = unary("Sigmoid");
-  std::vector<std::vector<Epilogue>> chains;
-  if (relu) chains.push_back({*relu});
-  if (sigmoid) chains.push_back({*sigmoid});
-  if (const LayerDef* add = registry.find("Add")) {
-    const Epilogue sum{add, add->prototype, operand, {}, {}};
-    chains.push_back({sum});
-    if (relu) {
-      chains.push_back({sum, *relu});
-      chains.push_back({*relu, sum});
-    }
-  }
-  return chains;
-}
-
-std::string operation_of(const std::vector<Epilogue>& chain) {
-  std::string text;
-  for (const Epilogue& epilogue : chain) text += "+" + epilogue.layer->name;
-  return text;
-}
-
 }  // namespace
 
 int check_kernels(const Registry& registry, const LayerCase& c) {
   int runs = 0;
   Expectations expectations(c);
-  for (const Situation& situation : situations_of(c)) {
+  for (const Situation& situation : situations_of(c, Layout::kBlocked)) {
     for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
       const UseTarget use(target);
       SCOPED_TRACE(hwy::TargetName(target));
       for (const auto& kernel : registry.kernels()) {
-        if (!serves(*kernel, *c.layer, situation)) continue;
+        if (!serves(*kernel, *c.layer, situation, Device::kCpu)) continue;
         runs += check_offers(*kernel, c, situation, expectations);
         if (::testing::Test::HasFailure()) return runs;
       }
@@ -523,50 +76,22 @@ int check_kernels(const Registry& registry, const LayerCase& c) {
 }
 
 int check_epilogues(const Registry& registry, const LayerCase& c) {
-  if (c.layer->epilogue != EpilogueRole::kHost || c.output_descs[0].dtype != DType::kFloat32 ||
-      c.example.output_count != 1) {
-    return 0;
-  }
   int runs = 0;
-  const Doubles plain = reference_forward(c, c.inputs);
-  for (const bool blocked : {false, true}) {
-    for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
-      const UseTarget use(target);
-      for (const auto& chain : epilogue_chains(registry, static_cast<int>(c.inputs.size()))) {
-        SCOPED_TRACE(c.layer->name + operation_of(chain) + " on " + hwy::TargetName(target));
-        const bool sum = std::any_of(chain.begin(), chain.end(),
-                                     [](const Epilogue& e) { return e.operand != kNone; });
-        LayerCase fused = c;
-        if (sum) {
-          fused.example.inputs.push_back(ExampleInput{.shape = c.output_descs[0].shape});
-          fused.input_descs.push_back(c.output_descs[0]);
-          fused.inputs.push_back(make_data(c.output_descs[0], -2, 2, "operand"));
-          fused.constants.emplace_back();
-        }
-        // The chain's reference functions, one after the other.
-        Doubles expected = plain;
-        for (const Epilogue& epilogue : chain) {
-          Doubles before = expected;
-          RefContext context{epilogue.attributes, {}, {}, {}, {}};
-          const TensorDesc& desc = c.output_descs[0];
-          context.inputs.push_back(RefTensor{desc.dtype, desc.shape, before[0].data()});
-          if (epilogue.operand != kNone) {
-            context.inputs.push_back(RefTensor{desc.dtype, desc.shape, fused.inputs.back().data()});
-          }
-          context.outputs.push_back(RefTensor{desc.dtype, desc.shape, expected[0].data()});
-          epilogue.layer->forward(context);
-        }
-        const Situation situation{.blocked_hint = blocked};
-        const KernelBench bench(fused, situation, chain);
+  for (const FusedCase& fused : fused_cases(registry, c)) {
+    for (const Layout hint : {Layout::kPlain, Layout::kBlocked}) {
+      for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+        const UseTarget use(target);
+        SCOPED_TRACE(fused.name + " on " + hwy::TargetName(target));
+        const KernelBench bench(fused.layer_case, Situation{.hint = hint}, fused.chain);
         for (const auto& kernel : registry.kernels()) {
-          if (!serves(*kernel, *c.layer, Situation{})) continue;
+          if (!serves(*kernel, *c.layer, Situation{}, Device::kCpu)) continue;
           for (const Offer& offer : kernel->offer(bench.kernel_case())) {
             if (!offer.possible) continue;
             SCOPED_TRACE(kernel->name + " variant " + std::to_string(offer.variant) + " (" +
                          offer.reason + ")");
             const auto prepared = kernel->prepare(bench.kernel_case(), offer);
             const Doubles first = bench.run(*prepared, offer, 1, false, {}, {});
-            expect_close(first, expected, c.example.tolerance);
+            expect_close(first, fused.expected, c.example.tolerance);
             const Doubles again = bench.run(*prepared, offer, 3, false, {}, {});
             EXPECT_TRUE(same_bits(first[0], again[0])) << "bits differ with 3 threads";
             ++runs;

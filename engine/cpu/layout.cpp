@@ -68,7 +68,7 @@ PlainRows plain_rows_for(int block) {
 int simd_block() { return std::clamp(HWY_DYNAMIC_DISPATCH(FloatLanes)(), 4, 16); }
 
 int64_t stored_count(const Shape& shape, Layout layout) {
-  if (layout == Layout::kPlain) return shape.count();
+  if (layout != Layout::kBlocked) return shape.count();
   Shape padded = shape;
   const int64_t block = simd_block();
   padded[1] = channel_blocks(shape[1], block) * block;
@@ -77,6 +77,10 @@ int64_t stored_count(const Shape& shape, Layout layout) {
 
 bool layouts_coincide(const Shape& shape) {
   return shape.rank() >= 3 && shape[1] % simd_block() == 0 && shape.count(2, shape.rank()) == 1;
+}
+
+bool channels_last_is_plain(const Shape& shape) {
+  return shape.rank() < 3 || shape[1] == 1 || shape.count(2, shape.rank()) == 1;
 }
 
 void to_blocked(const float* plain, const Shape& shape, float* blocked, int block,

@@ -30,14 +30,6 @@ int64_t source_of(int64_t position, int64_t size, Border border) {
   return border == Border::kMirror ? period - 1 - position : period - position;
 }
 
-/// Sources of the positions -radius .. size + radius - 1.
-std::vector<int64_t> sources_of(int64_t size, int64_t radius, Border border) {
-  std::vector<int64_t> sources;
-  sources.reserve(static_cast<size_t>(size + 2 * radius));
-  for (int64_t i = -radius; i < size + radius; ++i) sources.push_back(source_of(i, size, border));
-  return sources;
-}
-
 /// Convolves the rows of `map` [height, width] in place.
 void blur_rows(std::span<const double> kernel, const std::vector<int64_t>& sources, int64_t height,
                int64_t width, double* map) {
@@ -71,6 +63,13 @@ void blur_columns(std::span<const double> kernel, const std::vector<int64_t>& so
 }
 
 }  // namespace
+
+std::vector<int64_t> border_sources(int64_t size, int64_t radius, Border border) {
+  std::vector<int64_t> sources;
+  sources.reserve(static_cast<size_t>(size + 2 * radius));
+  for (int64_t i = -radius; i < size + radius; ++i) sources.push_back(source_of(i, size, border));
+  return sources;
+}
 
 std::vector<double> gaussian_kernel(double sigma, int radius) {
   check(sigma, radius);
@@ -114,8 +113,8 @@ Tensor blur(const Tensor& maps, std::span<const double> kernel, Border border) {
   const int64_t width = shape[rank - 1];
   const int64_t pixels = height * width;
   const auto radius = static_cast<int64_t>(kernel.size() / 2);
-  const std::vector<int64_t> across = sources_of(width, radius, border);
-  const std::vector<int64_t> down = sources_of(height, radius, border);
+  const std::vector<int64_t> across = border_sources(width, radius, border);
+  const std::vector<int64_t> down = border_sources(height, radius, border);
   Tensor result(shape);
   std::vector<double> map(static_cast<size_t>(pixels));
   std::vector<double> blurred(map.size());

@@ -1,0 +1,107 @@
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+#include "engine/cpu/thread_pool.h"
+#include "engine/cuda/gpu.h"
+
+namespace camlucida {
+namespace {
+
+/// Memory of the processor that stands for a GPU's. Every block starts as NaN (as integers: -1), so
+/// that a kernel that reads what nothing has written shows.
+class HostMemory final : public RawMemory {
+ public:
+  explicit HostMemory(size_t limit) : limit_(limit) {}
+
+  std::byte* take(size_t bytes) override {
+    if (limit_ > 0 && taken_ + bytes > limit_) return nullptr;
+    auto* data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, padded(bytes)));
+    if (data == nullptr) return nullptr;
+    taken_ += bytes;
+    sizes_[data] = bytes;
+    return data;
+  }
+  void give_back(std::byte* data) override {
+    taken_ -= sizes_[data];
+    sizes_.erase(data);
+    std::free(data);
+  }
+  void wait_idle() override {}
+  void prepare(std::byte* data, size_t bytes) override { std::memset(data, 0xFF, bytes); }
+
+  size_t free_bytes() const { return limit_ > 0 ? limit_ - taken_ : size_t{1} << 40; }
+
+ private:
+  static constexpr size_t kAlignment = 256;
+  static size_t padded(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+  size_t limit_;
+  size_t taken_ = 0;
+  std::map<std::byte*, size_t> sizes_;
+};
+
+class EmulatedStream final : public Stream {
+ public:
+  EmulatedStream(std::shared_ptr<Gpu> gpu, int threads) : gpu_(std::move(gpu)), pool_(threads) {}
+  ~EmulatedStream() override { gpu_->allocator().forget(this); }
+
+  Gpu& gpu() const override { return *gpu_; }
+  void* native() const override { return nullptr; }
+  void upload(void* device, const void* host, size_t bytes) override { copy(device, host, bytes); }
+  void download(void* host, const void* device, size_t bytes) override {
+    copy(host, device, bytes);
+  }
+  void copy(void* to, const void* from, size_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+  void fill_zero(void* device, size_t bytes) override {
+    if (bytes > 0) std::memset(device, 0, bytes);
+  }
+  void synchronize() override {}
+  void wait_for(Stream&) override {}
+  void check() override {}
+  std::unique_ptr<CapturedWork> capture(const std::function<void()>&) override { return nullptr; }
+  void launch(const CapturedWork&) override {}
+  void emulate(int64_t count, const std::function<void(int64_t, int64_t)>& body) override {
+    pool_.run(count, [&body](int64_t begin, int64_t end, int) { body(begin, end); });
+  }
+
+ private:
+  std::shared_ptr<Gpu> gpu_;
+  ThreadPool pool_;
+};
+
+class EmulatedGpu final : public Gpu {
+ public:
+  EmulatedGpu(int threads, size_t memory_bytes) : threads_(threads) {
+    properties_.name = "emulated";
+    properties_.memory_bytes = memory_bytes;
+    auto memory = std::make_unique<HostMemory>(memory_bytes);
+    memory_ = memory.get();
+    allocator_ = std::make_unique<CachingAllocator>(std::move(memory));
+  }
+
+  const GpuProperties& properties() const override { return properties_; }
+  bool is_emulated() const override { return true; }
+  std::shared_ptr<Stream> new_stream() override {
+    return std::make_shared<EmulatedStream>(shared_from_this(), threads_);
+  }
+  void copy_to(void* device, const void* host, size_t bytes) override {
+    if (bytes > 0) std::memcpy(device, host, bytes);
+  }
+  size_t free_bytes() const override { return memory_->free_bytes() + allocator_->kept_bytes(); }
+
+ private:
+  GpuProperties properties_;
+  int threads_;
+  HostMemory* memory_;
+};
+
+}  // namespace
+
+std::shared_ptr<Gpu> Gpu::emulated(int threads, size_t memory_bytes) {
+  return std::make_shared<EmulatedGpu>(threads, memory_bytes);
+}
+
+}  // namespace camlucida
