@@ -287,15 +287,15 @@ LayerDef make_layer(size_t index) {
             [](const RefContext& context) {
               backward<R>(context, [](double dy, double slope) { return dy > 0 ? dy * slope : 0; });
             },
-        .kernels = {"unary_gradient"}};
+        .kernels = {"unary_gradient", "unary_gradient_gpu"}};
     layer.rules["deconvolution"] = {
         .backward =
             [](const RefContext& context) {
               backward<R>(context, [](double dy, double) { return dy > 0 ? dy : 0; });
             },
-        .kernels = {"unary_gradient"}};
+        .kernels = {"unary_gradient", "unary_gradient_gpu"}};
   }
-  pass_relevance_on(layer, {"unary_gradient"});
+  pass_relevance_on(layer, {"unary_gradient", "unary_gradient_gpu"});
   layer.epilogue = kRow.finite ? EpilogueRole::kUnary : EpilogueRole::kNone;
   layer.unary = [index](const InferContext& context) { return unary<R>(context, index); };
   layer.onnx = {{.name = kRow.operation,

@@ -65,14 +65,14 @@ void register_prelu(Registry& registry) {
           [](const RefContext& context) {
             backward(context, [](double dy, double slope) { return dy > 0 ? dy * slope : 0; });
           },
-      .kernels = {"prelu_gradient"}};
+      .kernels = {"prelu_gradient", "prelu_gradient_gpu"}};
   layer.rules["deconvolution"] = {.backward =
                                       [](const RefContext& context) {
                                         backward(context,
                                                  [](double dy, double) { return dy > 0 ? dy : 0; });
                                       },
-                                  .kernels = {"prelu_gradient"}};
-  pass_relevance_on(layer);
+                                  .kernels = {"prelu_gradient", "prelu_gradient_gpu"}};
+  pass_relevance_on(layer, {"prelu_gradient_gpu"});
   layer.saves = {.inputs = true};
   layer.onnx = {{.name = "PRelu", .read = [](const NodeSource& source) {
                    return Reading{.attributes = PReluAttributes{source.opset <= 6}};

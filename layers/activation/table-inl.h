@@ -8,7 +8,9 @@
 ///   clamp(p)             {low, high} if the function is a clamp; optional
 ///
 /// with p[0], p[1] the parameters in the order of kRow. Adding an activation is adding a row here.
-/// A Highway "-inl" header: included once per SIMD target.
+/// A Highway "-inl" header: included once per SIMD target, and for GPUs, where a vector is one
+/// float (portable_table.h); an operation of Highway that no row has used so far is added to
+/// one_float.h.
 #if defined(CAMLUCIDA_LAYERS_ACTIVATION_TABLE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef CAMLUCIDA_LAYERS_ACTIVATION_TABLE_INL_H_
 #undef CAMLUCIDA_LAYERS_ACTIVATION_TABLE_INL_H_
@@ -20,8 +22,11 @@
 #include <cmath>
 #include <utility>
 
+#include "engine/cuda/portable.h"
 #include "layers/activation/activation.h"
+#ifndef CAMLUCIDA_ONE_FLOAT
 #include "layers/activation/math-inl.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace camlucida {
@@ -31,14 +36,15 @@ namespace rows {
 using activation::kInfinity;
 using activation::Row;
 
+#define CAMLUCIDA_SCALAR static CAMLUCIDA_PORTABLE inline double
 #define CAMLUCIDA_VECTOR static HWY_INLINE auto
 
 // ---- Rectifiers. A NaN passes: comparisons are written so that it is never replaced. -----------
 
 struct Relu {
   static constexpr Row kRow = {.name = "Relu", .slope_from_output = true, .rectifier = true};
-  static double value(double x, const double*) { return x < 0 ? 0 : x; }
-  static double slope(double y, const double*) { return y > 0 ? 1 : 0; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return x < 0 ? 0 : x; }
+  CAMLUCIDA_SCALAR slope(double y, const double*) { return y > 0 ? 1 : 0; }
   static std::pair<double, double> clamp(const double*) { return {0, kInfinity}; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float*) { return at_least(d, x, 0.0f); }
   CAMLUCIDA_VECTOR slope(auto d, auto y, const float*) {
@@ -54,11 +60,11 @@ struct Clip {
       .slope_from_output = true,
       .rectifier = true,
       .read = activation::read_clip};
-  static double value(double x, const double* p) {
+  CAMLUCIDA_SCALAR value(double x, const double* p) {
     const double raised = x < p[0] ? p[0] : x;
     return raised > p[1] ? p[1] : raised;
   }
-  static double slope(double y, const double* p) { return p[0] < y && y < p[1] ? 1 : 0; }
+  CAMLUCIDA_SCALAR slope(double y, const double* p) { return p[0] < y && y < p[1] ? 1 : 0; }
   static std::pair<double, double> clamp(const double* p) { return {p[0], p[1]}; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float* p) {
     return at_most(d, at_least(d, x, p[0]), p[1]);
@@ -74,8 +80,8 @@ struct LeakyRelu {
       .parameters = {{{.name = "alpha", .fallback = 0.01, .other = 0.1, .minimum = 0}}},
       .slope_from_output = true,
       .rectifier = true};
-  static double value(double x, const double* p) { return x < 0 ? p[0] * x : x; }
-  static double slope(double y, const double* p) { return y > 0 ? 1 : p[0]; }
+  CAMLUCIDA_SCALAR value(double x, const double* p) { return x < 0 ? p[0] * x : x; }
+  CAMLUCIDA_SCALAR slope(double y, const double* p) { return y > 0 ? 1 : p[0]; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float* p) {
     return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Mul(x, hn::Set(d, p[0])), x);
   }
@@ -89,8 +95,8 @@ struct ThresholdedRelu {
                                .first_opset = 10,
                                .parameters = {{{.name = "alpha", .fallback = 1, .other = -0.5}}},
                                .rectifier = true};
-  static double value(double x, const double* p) { return x <= p[0] ? 0 : x; }
-  static double slope(double x, const double* p) { return x > p[0] ? 1 : 0; }
+  CAMLUCIDA_SCALAR value(double x, const double* p) { return x <= p[0] ? 0 : x; }
+  CAMLUCIDA_SCALAR slope(double x, const double* p) { return x > p[0] ? 1 : 0; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float* p) {
     return hn::IfThenZeroElse(hn::Le(x, hn::Set(d, p[0])), x);
   }
@@ -106,8 +112,8 @@ struct Elu {
       .name = "Elu",
       .parameters = {{{.name = "alpha", .fallback = 1, .other = 0.7, .minimum = 0}}},
       .slope_from_output = true};
-  static double value(double x, const double* p) { return x < 0 ? p[0] * std::expm1(x) : x; }
-  static double slope(double y, const double* p) { return y > 0 ? 1 : y + p[0]; }
+  CAMLUCIDA_SCALAR value(double x, const double* p) { return x < 0 ? p[0] * std::expm1(x) : x; }
+  CAMLUCIDA_SCALAR slope(double y, const double* p) { return y > 0 ? 1 : y + p[0]; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float* p) {
     const auto zero = hn::Zero(d);
     const auto below = hn::Mul(hn::Set(d, p[0]), hn::Expm1(d, hn::Min(x, zero)));
@@ -125,10 +131,10 @@ struct Selu {
           {{{.name = "alpha", .fallback = 1.67326319217681884765625, .other = 1.5, .minimum = 0},
             {.name = "gamma", .fallback = 1.05070102214813232421875, .other = 2, .minimum = 0}}},
       .slope_from_output = true};
-  static double value(double x, const double* p) {
+  CAMLUCIDA_SCALAR value(double x, const double* p) {
     return p[1] * (x < 0 ? p[0] * std::expm1(x) : x);
   }
-  static double slope(double y, const double* p) { return y > 0 ? p[1] : y + p[0] * p[1]; }
+  CAMLUCIDA_SCALAR slope(double y, const double* p) { return y > 0 ? p[1] : y + p[0] * p[1]; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float* p) {
     return hn::Mul(hn::Set(d, p[1]), Elu::value(d, x, p));
   }
@@ -144,8 +150,10 @@ struct Celu {
       .first_opset = 12,
       .parameters = {{{.name = "alpha", .fallback = 1, .other = 2.5, .minimum = 1e-6}}},
       .slope_from_output = true};
-  static double value(double x, const double* p) { return x < 0 ? p[0] * std::expm1(x / p[0]) : x; }
-  static double slope(double y, const double* p) { return y > 0 ? 1 : y / p[0] + 1; }
+  CAMLUCIDA_SCALAR value(double x, const double* p) {
+    return x < 0 ? p[0] * std::expm1(x / p[0]) : x;
+  }
+  CAMLUCIDA_SCALAR slope(double y, const double* p) { return y > 0 ? 1 : y / p[0] + 1; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float* p) {
     const auto zero = hn::Zero(d);
     const auto alpha = hn::Set(d, p[0]);
@@ -162,16 +170,16 @@ struct Celu {
 
 struct Sigmoid {
   static constexpr Row kRow = {.name = "Sigmoid", .slope_from_output = true};
-  static double value(double x, const double*) { return 1 / (1 + std::exp(-x)); }
-  static double slope(double y, const double*) { return y * (1 - y); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return 1 / (1 + std::exp(-x)); }
+  CAMLUCIDA_SCALAR slope(double y, const double*) { return y * (1 - y); }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float*) { return sigmoid(d, x); }
   CAMLUCIDA_VECTOR slope(auto, auto y, const float*) { return hn::NegMulAdd(y, y, y); }
 };
 
 struct Tanh {
   static constexpr Row kRow = {.name = "Tanh", .slope_from_output = true};
-  static double value(double x, const double*) { return std::tanh(x); }
-  static double slope(double y, const double*) { return 1 - y * y; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::tanh(x); }
+  CAMLUCIDA_SCALAR slope(double y, const double*) { return 1 - y * y; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float*) { return tanh(d, x); }
   CAMLUCIDA_VECTOR slope(auto d, auto y, const float*) {
     return hn::NegMulAdd(y, y, hn::Set(d, 1.0f));
@@ -183,11 +191,11 @@ struct HardSigmoid {
                                .parameters = {{{.name = "alpha", .fallback = 0.2, .other = 1.0 / 6},
                                                {.name = "beta", .fallback = 0.5, .other = 0.4}}},
                                .slope_from_output = true};
-  static double value(double x, const double* p) {
+  CAMLUCIDA_SCALAR value(double x, const double* p) {
     const double y = p[0] * x + p[1];
     return y < 0 ? 0 : y > 1 ? 1 : y;
   }
-  static double slope(double y, const double* p) { return 0 < y && y < 1 ? p[0] : 0; }
+  CAMLUCIDA_SCALAR slope(double y, const double* p) { return 0 < y && y < 1 ? p[0] : 0; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float* p) {
     return at_most(d, at_least(d, hn::MulAdd(x, hn::Set(d, p[0]), hn::Set(d, p[1])), 0.0f), 1.0f);
   }
@@ -199,11 +207,11 @@ struct HardSigmoid {
 
 struct HardSwish {
   static constexpr Row kRow = {.name = "HardSwish", .first_opset = 14};
-  static double value(double x, const double*) {
+  CAMLUCIDA_SCALAR value(double x, const double*) {
     const double gate = x / 6 + 0.5;
     return x * (gate < 0 ? 0 : gate > 1 ? 1 : gate);
   }
-  static double slope(double x, const double*) { return x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5; }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float*) {
     // Near -3 the sum is exact, so the product loses nothing where it vanishes.
     const auto gate = at_most(d, at_least(d, hn::Add(x, hn::Set(d, 3.0f)), 0.0f), 6.0f);
@@ -222,8 +230,8 @@ struct Silu {
                                .operation = "Swish",
                                .first_opset = 24,
                                .parameters = {{{.name = "alpha", .fallback = 1, .other = 1.7}}}};
-  static double value(double x, const double* p) { return x / (1 + std::exp(-p[0] * x)); }
-  static double slope(double x, const double* p) {
+  CAMLUCIDA_SCALAR value(double x, const double* p) { return x / (1 + std::exp(-p[0] * x)); }
+  CAMLUCIDA_SCALAR slope(double x, const double* p) {
     const double s = 1 / (1 + std::exp(-p[0] * x));
     return s + p[0] * x * s * (1 - s);
   }
@@ -240,10 +248,10 @@ struct Silu {
 /// x tanh(log(1 + e^x)) (Misra 2019). With n = e^x (e^x + 2) the tanh is n / (n + 2).
 struct Mish {
   static constexpr Row kRow = {.name = "Mish", .first_opset = 18};
-  static double value(double x, const double*) {
+  CAMLUCIDA_SCALAR value(double x, const double*) {
     return x * std::tanh(std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))));
   }
-  static double slope(double x, const double*) {
+  CAMLUCIDA_SCALAR slope(double x, const double*) {
     const double t = std::tanh(std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))));
     return t + x * (1 - t * t) / (1 + std::exp(-x));
   }
@@ -274,11 +282,11 @@ struct Gelu {
                                .parameters = {{{.name = "tanh", .fallback = 0, .other = 1}}},
                                .read = activation::read_gelu};
   static constexpr double kScale = 0.79788456080286535588;  // sqrt(2 / pi)
-  static double value(double x, const double* p) {
+  CAMLUCIDA_SCALAR value(double x, const double* p) {
     if (p[0] != 0) return 0.5 * x * (1 + std::tanh(kScale * (x + 0.044715 * x * x * x)));
     return 0.5 * x * std::erfc(-x * M_SQRT1_2);
   }
-  static double slope(double x, const double* p) {
+  CAMLUCIDA_SCALAR slope(double x, const double* p) {
     if (p[0] != 0) {
       const double t = std::tanh(kScale * (x + 0.044715 * x * x * x));
       return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * kScale * (1 + 3 * 0.044715 * x * x);
@@ -310,10 +318,10 @@ struct Gelu {
 
 struct Softplus {
   static constexpr Row kRow = {.name = "Softplus"};
-  static double value(double x, const double*) {
+  CAMLUCIDA_SCALAR value(double x, const double*) {
     return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
   }
-  static double slope(double x, const double*) { return 1 / (1 + std::exp(-x)); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return 1 / (1 + std::exp(-x)); }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float*) {
     return hn::Add(at_least(d, x, 0.0f), log1p(d, exp(d, hn::Neg(hn::Abs(x)))));
   }
@@ -322,8 +330,8 @@ struct Softplus {
 
 struct Softsign {
   static constexpr Row kRow = {.name = "Softsign"};
-  static double value(double x, const double*) { return x / (1 + std::abs(x)); }
-  static double slope(double x, const double*) {
+  CAMLUCIDA_SCALAR value(double x, const double*) { return x / (1 + std::abs(x)); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) {
     return 1 / ((1 + std::abs(x)) * (1 + std::abs(x)));
   }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float*) {
@@ -341,18 +349,18 @@ struct Shrink {
                                .first_opset = 9,
                                .parameters = {{{.name = "bias", .fallback = 0, .other = 1.5},
                                                {.name = "lambd", .fallback = 0.5, .other = 1.5}}}};
-  static double value(double x, const double* p) {
+  CAMLUCIDA_SCALAR value(double x, const double* p) {
     return x < -p[1] ? x + p[0] : x > p[1] ? x - p[0] : x * 0;
   }
-  static double slope(double x, const double* p) { return x < -p[1] || x > p[1] ? 1 : 0; }
+  CAMLUCIDA_SCALAR slope(double x, const double* p) { return x < -p[1] || x > p[1] ? 1 : 0; }
 };
 
 // ---- Parts that exporters compose functions from -----------------------------------------------
 
 struct Erf {
   static constexpr Row kRow = {.name = "Erf", .first_opset = 9};
-  static double value(double x, const double*) { return std::erf(x); }
-  static double slope(double x, const double*) { return M_2_SQRTPI * std::exp(-x * x); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::erf(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return M_2_SQRTPI * std::exp(-x * x); }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float*) { return erf(d, x); }
   CAMLUCIDA_VECTOR slope(auto d, auto x, const float*) {
     return hn::Mul(hn::Set(d, static_cast<float>(M_2_SQRTPI)), exp(d, hn::Neg(hn::Mul(x, x))));
@@ -361,16 +369,16 @@ struct Erf {
 
 struct Exp {
   static constexpr Row kRow = {.name = "Exp", .slope_from_output = true, .finite = false};
-  static double value(double x, const double*) { return std::exp(x); }
-  static double slope(double y, const double*) { return y; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::exp(x); }
+  CAMLUCIDA_SCALAR slope(double y, const double*) { return y; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float*) { return exp(d, x); }
   CAMLUCIDA_VECTOR slope(auto, auto y, const float*) { return y; }
 };
 
 struct Log {
   static constexpr Row kRow = {.name = "Log", .finite = false, .low = 0.1, .high = 9};
-  static double value(double x, const double*) { return std::log(x); }
-  static double slope(double x, const double*) { return 1 / x; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::log(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return 1 / x; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float*) { return log(d, x); }
   CAMLUCIDA_VECTOR slope(auto d, auto x, const float*) { return hn::Div(hn::Set(d, 1.0f), x); }
 };
@@ -378,8 +386,8 @@ struct Log {
 struct Sqrt {
   static constexpr Row kRow = {
       .name = "Sqrt", .slope_from_output = true, .finite = false, .low = 0.1, .high = 9};
-  static double value(double x, const double*) { return std::sqrt(x); }
-  static double slope(double y, const double*) { return 0.5 / y; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::sqrt(x); }
+  CAMLUCIDA_SCALAR slope(double y, const double*) { return 0.5 / y; }
   CAMLUCIDA_VECTOR value(auto, auto x, const float*) { return hn::Sqrt(x); }
   CAMLUCIDA_VECTOR slope(auto d, auto y, const float*) { return hn::Div(hn::Set(d, 0.5f), y); }
 };
@@ -387,16 +395,16 @@ struct Sqrt {
 struct Reciprocal {
   static constexpr Row kRow = {
       .name = "Reciprocal", .slope_from_output = true, .finite = false, .low = 0.2, .high = 4};
-  static double value(double x, const double*) { return 1 / x; }
-  static double slope(double y, const double*) { return -y * y; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return 1 / x; }
+  CAMLUCIDA_SCALAR slope(double y, const double*) { return -y * y; }
   CAMLUCIDA_VECTOR value(auto d, auto x, const float*) { return hn::Div(hn::Set(d, 1.0f), x); }
   CAMLUCIDA_VECTOR slope(auto, auto y, const float*) { return hn::Neg(hn::Mul(y, y)); }
 };
 
 struct Abs {
   static constexpr Row kRow = {.name = "Abs"};
-  static double value(double x, const double*) { return std::abs(x); }
-  static double slope(double x, const double*) { return x > 0 ? 1 : x < 0 ? -1 : 0; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::abs(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return x > 0 ? 1 : x < 0 ? -1 : 0; }
   CAMLUCIDA_VECTOR value(auto, auto x, const float*) { return hn::Abs(x); }
   CAMLUCIDA_VECTOR slope(auto d, auto x, const float*) {
     const auto one = hn::Set(d, 1.0f);
@@ -406,8 +414,8 @@ struct Abs {
 
 struct Neg {
   static constexpr Row kRow = {.name = "Neg"};
-  static double value(double x, const double*) { return -x; }
-  static double slope(double, const double*) { return -1; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return -x; }
+  CAMLUCIDA_SCALAR slope(double, const double*) { return -1; }
   CAMLUCIDA_VECTOR value(auto, auto x, const float*) { return hn::Neg(x); }
   CAMLUCIDA_VECTOR slope(auto d, auto, const float*) { return hn::Set(d, -1.0f); }
 };
@@ -416,40 +424,40 @@ struct Neg {
 
 struct Sign {
   static constexpr Row kRow = {.name = "Sign", .first_opset = 9};
-  static double value(double x, const double*) { return x > 0 ? 1 : x < 0 ? -1 : x; }
-  static double slope(double, const double*) { return 0; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return x > 0 ? 1 : x < 0 ? -1 : x; }
+  CAMLUCIDA_SCALAR slope(double, const double*) { return 0; }
 };
 
 struct Floor {
   static constexpr Row kRow = {.name = "Floor"};
-  static double value(double x, const double*) { return std::floor(x); }
-  static double slope(double, const double*) { return 0; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::floor(x); }
+  CAMLUCIDA_SCALAR slope(double, const double*) { return 0; }
 };
 
 struct Ceil {
   static constexpr Row kRow = {.name = "Ceil"};
-  static double value(double x, const double*) { return std::ceil(x); }
-  static double slope(double, const double*) { return 0; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::ceil(x); }
+  CAMLUCIDA_SCALAR slope(double, const double*) { return 0; }
 };
 
 struct Round {  // halves to even
   static constexpr Row kRow = {.name = "Round", .first_opset = 11};
-  static double value(double x, const double*) { return std::nearbyint(x); }
-  static double slope(double, const double*) { return 0; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::nearbyint(x); }
+  CAMLUCIDA_SCALAR slope(double, const double*) { return 0; }
 };
 
 // ---- Trigonometric and hyperbolic functions, rare in networks: scalar --------------------------
 
 struct Sin {
   static constexpr Row kRow = {.name = "Sin", .first_opset = 7};
-  static double value(double x, const double*) { return std::sin(x); }
-  static double slope(double x, const double*) { return std::cos(x); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::sin(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return std::cos(x); }
 };
 
 struct Cos {
   static constexpr Row kRow = {.name = "Cos", .first_opset = 7};
-  static double value(double x, const double*) { return std::cos(x); }
-  static double slope(double x, const double*) { return -std::sin(x); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::cos(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return -std::sin(x); }
 };
 
 struct Tan {
@@ -459,62 +467,63 @@ struct Tan {
                                .finite = false,
                                .low = -1.4,
                                .high = 1.4};
-  static double value(double x, const double*) { return std::tan(x); }
-  static double slope(double y, const double*) { return 1 + y * y; }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::tan(x); }
+  CAMLUCIDA_SCALAR slope(double y, const double*) { return 1 + y * y; }
 };
 
 struct Asin {
   static constexpr Row kRow = {
       .name = "Asin", .first_opset = 7, .finite = false, .low = -0.95, .high = 0.95};
-  static double value(double x, const double*) { return std::asin(x); }
-  static double slope(double x, const double*) { return 1 / std::sqrt(1 - x * x); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::asin(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return 1 / std::sqrt(1 - x * x); }
 };
 
 struct Acos {
   static constexpr Row kRow = {
       .name = "Acos", .first_opset = 7, .finite = false, .low = -0.95, .high = 0.95};
-  static double value(double x, const double*) { return std::acos(x); }
-  static double slope(double x, const double*) { return -1 / std::sqrt(1 - x * x); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::acos(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return -1 / std::sqrt(1 - x * x); }
 };
 
 struct Atan {
   static constexpr Row kRow = {.name = "Atan", .first_opset = 7};
-  static double value(double x, const double*) { return std::atan(x); }
-  static double slope(double x, const double*) { return 1 / (1 + x * x); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::atan(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return 1 / (1 + x * x); }
 };
 
 struct Sinh {
   static constexpr Row kRow = {.name = "Sinh", .first_opset = 9, .finite = false};
-  static double value(double x, const double*) { return std::sinh(x); }
-  static double slope(double x, const double*) { return std::cosh(x); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::sinh(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return std::cosh(x); }
 };
 
 struct Cosh {
   static constexpr Row kRow = {.name = "Cosh", .first_opset = 9, .finite = false};
-  static double value(double x, const double*) { return std::cosh(x); }
-  static double slope(double x, const double*) { return std::sinh(x); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::cosh(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return std::sinh(x); }
 };
 
 struct Asinh {
   static constexpr Row kRow = {.name = "Asinh", .first_opset = 9};
-  static double value(double x, const double*) { return std::asinh(x); }
-  static double slope(double x, const double*) { return 1 / std::sqrt(x * x + 1); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::asinh(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return 1 / std::sqrt(x * x + 1); }
 };
 
 struct Acosh {
   static constexpr Row kRow = {
       .name = "Acosh", .first_opset = 9, .finite = false, .low = 1.1, .high = 6};
-  static double value(double x, const double*) { return std::acosh(x); }
-  static double slope(double x, const double*) { return 1 / std::sqrt(x * x - 1); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::acosh(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return 1 / std::sqrt(x * x - 1); }
 };
 
 struct Atanh {
   static constexpr Row kRow = {
       .name = "Atanh", .first_opset = 9, .finite = false, .low = -0.95, .high = 0.95};
-  static double value(double x, const double*) { return std::atanh(x); }
-  static double slope(double x, const double*) { return 1 / (1 - x * x); }
+  CAMLUCIDA_SCALAR value(double x, const double*) { return std::atanh(x); }
+  CAMLUCIDA_SCALAR slope(double x, const double*) { return 1 / (1 - x * x); }
 };
 
+#undef CAMLUCIDA_SCALAR
 #undef CAMLUCIDA_VECTOR
 
 template <class... Rows>

@@ -388,10 +388,12 @@ LayerDef make_layer(const BinaryOperation& operation) {
     layer.saves = {.inputs = operation.saves_inputs};
   }
   if (name == "Add" || name == "Sub") {
-    set_relevance(layer, [name](const RefContext& c) { relevance_of_sum(c, name == "Sub"); });
+    set_relevance(layer, [name](const RefContext& c) { relevance_of_sum(c, name == "Sub"); },
+                  {"elementwise_gradient_gpu"});
   }
   if (name == "Mul" || name == "Div" || name == "Pow") {
-    set_relevance(layer, [name](const RefContext& c) { relevance_of_product(c, name != "Mul"); });
+    set_relevance(layer, [name](const RefContext& c) { relevance_of_product(c, name != "Mul"); },
+                  {"elementwise_gradient_gpu"});
   }
   layer.variadic = operation.variadic;
   if (name == "Add") layer.epilogue = EpilogueRole::kAddend;
@@ -442,7 +444,8 @@ LayerDef make_sum(const char* name, bool mean) {
   layer.infer = [](const InferContext& c) { return infer(c, false); };
   layer.forward = [mean](const RefContext& c) { sum_forward(c, mean); };
   layer.backward = [mean](const RefContext& c) { sum_backward(c, mean); };
-  set_relevance(layer, [](const RefContext& c) { relevance_of_sum(c, false); });
+  set_relevance(layer, [](const RefContext& c) { relevance_of_sum(c, false); },
+                {"elementwise_gradient_gpu"});
   layer.is_identity = has_one_operand;
   if (!mean) layer.epilogue = EpilogueRole::kAddend;
   layer.onnx = {{.name = name, .read = read_binary}};

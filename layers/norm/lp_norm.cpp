@@ -1,21 +1,11 @@
 #include <cmath>
 
 #include "engine/registry.h"
+#include "layers/norm/norm.h"
 #include "layers/relevance.h"
 
 namespace camlucida {
 namespace {
-
-/// y = x / (sum |x|^p)^(1/p) along `axis`, p being 1 or 2. Zeros stay zeros.
-struct LpNormAttributes {
-  int64_t axis = -1;
-  int64_t p = 2;
-
-  void fields(auto& visit) {
-    visit("axis", axis);
-    visit("p", p);
-  }
-};
 
 /// x seen as [outer, extent, inner] around the axis.
 struct Split {

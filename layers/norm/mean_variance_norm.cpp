@@ -7,14 +7,7 @@
 namespace camlucida {
 namespace {
 
-/// y = (x - mean) / (deviation + 1e-9), mean and deviation over `axes`. The small number is the
-/// one of the ONNX function definition; it makes a constant group come out as zeros.
-struct MeanVarianceNormAttributes {
-  std::vector<int64_t> axes = {0, 2, 3};
-
-  void fields(auto& visit) { visit("axes", axes); }
-};
-constexpr double kSmall = 1e-9;
+constexpr double kSmall = MeanVarianceNormAttributes::kSmall;
 
 /// Which group each element belongs to: its coordinates along the axes that are kept.
 struct Groups {

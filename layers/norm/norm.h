@@ -74,6 +74,28 @@ struct LrnAttributes {
   }
 };
 
+/// Layer "LpNormalization": y = x / (sum |x|^p)^(1/p) along `axis`, p being 1 or 2. Zeros stay
+/// zeros.
+struct LpNormAttributes {
+  int64_t axis = -1;
+  int64_t p = 2;
+
+  void fields(auto& visit) {
+    visit("axis", axis);
+    visit("p", p);
+  }
+};
+
+/// Layer "MeanVarianceNormalization": y = (x - mean) / (deviation + 1e-9), mean and deviation over
+/// `axes`. The small number is the one of the ONNX function definition; it makes a constant group
+/// come out as zeros.
+struct MeanVarianceNormAttributes {
+  static constexpr double kSmall = 1e-9;
+  std::vector<int64_t> axes = {0, 2, 3};
+
+  void fields(auto& visit) { visit("axes", axes); }
+};
+
 /// Normalisation over consecutive elements with the mean and variance of each group:
 ///
 ///     y = (x - mean) / sqrt(variance + epsilon) * scale[p] + bias[p],   p = parameter(index of x)

@@ -264,7 +264,7 @@ LayerDef make_layer(const Reduction& reduction) {
   layer.backward = [&reduction](const RefContext& context) { backward(context, reduction); };
   layer.saves = {.inputs = reduction.saves_inputs};
   const bool adds = layer.name == "ReduceSum" || layer.name == "ReduceMean";
-  if (adds) set_relevance(layer, relevance);
+  if (adds) set_relevance(layer, relevance, {"reduce_gradient_gpu"});
   if (reduction.name == std::string("ReduceMean")) layer.head = spatial_mean;
   layer.is_identity = reduces_nothing;
   layer.onnx = {{.name = reduction.name, .read = [&reduction](const NodeSource& source) {

@@ -65,4 +65,9 @@ void add_rearranging_layer(Registry& registry, LayerDef layer, const Arrange& ar
 /// Registers the copy kernels of that layer alone, forward and backward.
 void add_rearranging_kernels(Registry& registry, const std::string& layer, const Arrange& arrange);
 
+/// What add_rearranging_kernels was given for that layer, for kernels on other devices. Throws
+/// Error(kInternal) for a layer that was not given to it.
+const Arrange& arrangement_of(const std::string& layer);
+void remember_arrangement(const std::string& layer, const Arrange& arrange);
+
 }  // namespace camlucida::shape

@@ -1,3 +1,5 @@
+#include <map>
+
 #include "layers/shape/rearrange.h"
 
 namespace camlucida::shape {
@@ -111,6 +113,28 @@ void rearrange_backward(const RefContext& context, const Arrange& arrange) {
       if (from != Rearrangement::kOutside) dx.data[from] += dy.data[to];
     });
   }
+}
+
+namespace {
+
+/// Written while the registry is filled, only read after that.
+std::map<std::string, Arrange>& arrangements() {
+  static std::map<std::string, Arrange> by_layer;
+  return by_layer;
+}
+
+}  // namespace
+
+const Arrange& arrangement_of(const std::string& layer) {
+  const auto found = arrangements().find(layer);
+  if (found == arrangements().end()) {
+    throw Error(ErrorKind::kInternal, "layer '" + layer + "' does not rearrange");
+  }
+  return found->second;
+}
+
+void remember_arrangement(const std::string& layer, const Arrange& arrange) {
+  arrangements()[layer] = arrange;
 }
 
 void add_rearranging_layer(Registry& registry, LayerDef layer, const Arrange& arrange) {

@@ -333,6 +333,7 @@ std::string snake_case(const std::string& name) {
 }  // namespace
 
 void add_rearranging_kernels(Registry& registry, const std::string& layer, const Arrange& arrange) {
+  remember_arrangement(layer, arrange);
   const auto offers = [arrange](const KernelCase& c) { return make_offers(c, arrange); };
   const auto prepared = [arrange](const KernelCase& c, const Offer& offer) {
     return prepare(c, offer, arrange);
