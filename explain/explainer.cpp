@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 
+#include "engine/cuda/device_tensor.h"
+#include "explain/gpu/pictures.h"
+#include "explain/gpu/planes.h"
 #include "explain/names.h"
 
 namespace camlucida {
@@ -11,7 +13,7 @@ Evidence::Evidence(SessionPool& pool, Session& session, const Tensor& input, con
                    std::vector<Target> targets)
     : pool_(pool),
       session_(session),
-      input_(input),
+      input_(session.stream() != nullptr ? to_device(input, session.stream()) : input),
       subject_(subject),
       targets_(std::move(targets)) {}
 
@@ -47,11 +49,31 @@ Tensor Evidence::gradient(const std::string& value, size_t t) {
     throw Error(ErrorKind::kInternal, "the run was not planned for a gradient at '" + value + "'");
   }
   const Tensor& all = it->second;
-  TensorDesc desc = all.desc();
-  desc.shape[0] /= static_cast<int64_t>(targets_.size());
-  const auto* data =
-      static_cast<const std::byte*>(all.raw()) + t * static_cast<size_t>(desc.bytes());
-  return Tensor(desc, data, std::make_shared<Tensor>(all));
+  const int64_t rows = all.shape()[0] / static_cast<int64_t>(targets_.size());
+  return all.rows(static_cast<int64_t>(t) * rows, rows);
+}
+
+namespace {
+
+bool all_zero(const Tensor& tensor) {
+  if (on_device(tensor)) return gpu::all_zero(tensor);
+  const std::span<const float> values = tensor.as<float>();
+  return std::all_of(values.begin(), values.end(), [](float v) { return v == 0.0f; });
+}
+
+}  // namespace
+
+bool Evidence::activation_is_zero(const std::string& value) {
+  const auto known = zero_.find({value, -1});
+  if (known != zero_.end()) return known->second;
+  return zero_[{value, -1}] = all_zero(activation(value));
+}
+
+bool Evidence::gradient_is_zero(const std::string& value, size_t t) {
+  const std::pair key(value, static_cast<int64_t>(t));
+  const auto known = zero_.find(key);
+  if (known != zero_.end()) return known->second;
+  return zero_[key] = all_zero(gradient(value, t));
 }
 
 Tensor Evidence::propagate(const std::string& value, const Tensor& starts) {
@@ -67,61 +89,45 @@ void Evidence::run_backward(const Tensor& seeds) {
   backward_ms_ += took.count();
 }
 
-namespace {
-
-/// Runs `count` rows of `row_shape` through `run`, at most `batch` at a time, and stacks what comes
-/// back. `run` takes [rows, ...] with rows == batch except, if `ragged`, in the last pass.
-Tensor run_rows(int64_t count, const Shape& row_shape, int64_t batch, bool ragged,
-                const Evidence::FillRow& fill, const std::function<Tensor(const Tensor&)>& run,
-                const Evidence& evidence) {
-  Shape rows_shape = row_shape;
-  rows_shape[0] = batch;
-  const int64_t row_count = row_shape.count() / row_shape[0];
-  Tensor rows(rows_shape);
+Tensor Evidence::probe(int64_t count, const RowSource& variants) {
+  const Needs needs{.outputs = {subject_.score}, .score = subject_.score};
+  RowBatch rows(input_.shape(), variants);
   Tensor all;
-  for (int64_t first = 0; first < count; first += batch) {
-    const int64_t used = std::min(batch, count - first);
-    if (ragged && used < batch) {
-      rows_shape[0] = used;
-      rows = Tensor(rows_shape);
+  passes_.forwards += count;
+  pool_.in_passes(input_.shape(), count, needs, [&](Session& session, int64_t first, int64_t used) {
+    const int64_t batch = session.plan().desc(pool_.input()).shape[0];
+    session.forward(rows.fill(session.stream(), batch, first, used));
+    put_rows(session.activation(subject_.score), first, used, count, &all);
+    progress(first + used, count);
+  });
+  return all;
+}
+
+Tensor Evidence::replay(int64_t count, const RowSource& variants) {
+  const Needs& needs = session_.plan().needs();
+  RowBatch rows(activation(needs.replay_from).shape(), variants);
+  Tensor all;
+  passes_.replays += count;
+  int64_t most = needs.replay_batch;
+  for (int64_t first = 0; first < count;) {
+    const int64_t used = std::min(most, count - first);
+    try {
+      put_rows(session_.replay(rows.fill(session_.stream(), used, first, used)), first, used, count,
+               &all);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kResource || used == 1) throw;
+      most = used / 2;
+      pool_.note_smaller(used, most);
+      continue;
     }
-    for (int64_t i = 0; i < used; ++i) fill(first + i, rows.floats() + i * row_count);
-    const Tensor scores = run(rows);
-    if (!all.defined()) {
-      Shape shape = scores.shape();
-      shape[0] = count;
-      all = Tensor(shape);
-    }
-    const int64_t stride = scores.count() / scores.shape()[0];
-    std::memcpy(all.floats() + first * stride, scores.floats(),
-                static_cast<size_t>(used * stride) * sizeof(float));
-    evidence.progress(first + used, count);
+    first += used;
+    progress(first, count);
   }
   return all;
 }
 
-}  // namespace
-
-Tensor Evidence::probe(int64_t count, const FillRow& fill) {
-  const Needs needs{.outputs = {subject_.score}, .score = subject_.score};
-  const SessionPool::Lease session = pool_.lend_batch(input_.shape(), count, needs);
-  const int64_t batch = session->plan().desc(pool_.input()).shape[0];
-  passes_.forwards += count;
-  return run_rows(
-      count, input_.shape(), batch, false, fill,
-      [&](const Tensor& rows) {
-        session->forward(rows);
-        return session->activation(subject_.score);
-      },
-      *this);
-}
-
-Tensor Evidence::replay(int64_t count, const FillRow& fill) {
-  const Needs& needs = session_.plan().needs();
-  passes_.replays += count;
-  return run_rows(
-      count, activation(needs.replay_from).shape(), needs.replay_batch, true, fill,
-      [&](const Tensor& rows) { return session_.replay(rows); }, *this);
+Tensor Evidence::keep(const Tensor& tensor) const {
+  return on_device(tensor) ? gpu::copied(tensor, session_.stream()) : tensor;
 }
 
 void Evidence::count(const Passes& passes) {
@@ -214,18 +220,25 @@ Needs operator|(const Needs& a, const Needs& b) {
   return result;
 }
 
-Tensor weighted_sum(const Tensor& activation, std::span<const double> weights) {
+Tensor weighted_sum(const Tensor& activation, const Tensor& weights) {
+  if (on_device(activation)) return gpu::weighted_sum(activation, weights);
   const Shape& shape = activation.shape();
   const int64_t pixels = shape[2] * shape[3];
+  const std::span<const double> w = weights.as<double>();
   std::vector<double> sums(static_cast<size_t>(pixels), 0.0);
   for (int64_t k = 0; k < shape[1]; ++k) {
-    const double weight = weights[static_cast<size_t>(k)];
+    const double weight = w[static_cast<size_t>(k)];
     const float* plane = activation.floats() + k * pixels;
     for (int64_t p = 0; p < pixels; ++p) sums[static_cast<size_t>(p)] += weight * plane[p];
   }
   Tensor raw(Shape{shape[2], shape[3]});
   from_double(DType::kFloat32, sums.data(), raw.raw(), pixels);
   return raw;
+}
+
+Tensor weighted_sum(const Tensor& activation, std::span<const double> weights) {
+  const TensorDesc desc{DType::kFloat64, Shape{std::ssize(weights)}};
+  return weighted_sum(activation, Tensor(desc, weights.data(), nullptr));
 }
 
 }  // namespace camlucida

@@ -5,10 +5,12 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/image/preprocess.h"
 #include "explain/heatmap.h"
+#include "explain/rows.h"
 #include "explain/session_pool.h"
 #include "explain/settings.h"
 #include "explain/target.h"
@@ -33,6 +35,7 @@ struct Subject {
   std::string layer;             ///< value name of the target layer
   Preprocessing preprocessing;   ///< for methods that mask the picture before mean and deviation
   HeadCache* heads = nullptr;    ///< of `graph`, or null: look for the head anew
+  int replay_rows = 4;           ///< variants of the layer in one replay, unless a method is told
 };
 
 /// Passes through the network, as a method's cost is counted: per image, whatever the batch.
@@ -54,6 +57,9 @@ using ProgressFunction = std::function<void(int64_t done, int64_t total)>;
 
 /// What one forward pass of one picture showed, and what follows from it. Gradients are computed on
 /// first use, for all targets in one backward pass, and shared by every method that asks.
+///
+/// On a GPU all tensors lie there, the picture included. What works on them dispatches by where
+/// they lie (explain/gpu); host code that reads them fetches a copy, which is right but slow.
 class Evidence {
  public:
   /// `session` has run forward() on `input` ([1, C, H, W]) and was planned with seeds_per_image ==
@@ -65,6 +71,8 @@ class Evidence {
   const std::vector<Target>& targets() const { return targets_; }
   /// Takes part in the backward pass of `other`, which explains another layer of the same run.
   void share_backward(const Evidence& other) { gradients_ = other.gradients_; }
+  /// Spares scores() the way to a GPU if somebody has made it.
+  void set_scores(Tensor scores) { scores_ = std::move(scores); }
 
   const Tensor& input() const { return input_; }       ///< [1, C, H, W], preprocessed
   const Tensor& scores();                              ///< [1, classes, ...]
@@ -78,24 +86,29 @@ class Evidence {
   Tensor propagate(const std::string& value, const Tensor& starts);
   /// Whether the run was planned for the gradient at `value`.
   bool has_gradient(const std::string& value) const;
+  /// Whether the activation, and the gradient of target `t`, is 0 everywhere.
+  bool activation_is_zero(const std::string& value);
+  bool gradient_is_zero(const std::string& value, size_t t);
   /// How often gradient() was asked: a method that never does owes no backward pass.
   int64_t gradient_reads() const { return gradient_reads_; }
 
-  /// Writes row i, a variant of the picture or of the activation ([C, H, W] floats).
-  using FillRow = std::function<void(int64_t row, float* values)>;
-
   /// Scores of `count` variants of the picture: [count, classes, ...]. Runs them in batches that
-  /// memory allows; each counts as one forward. Target::score(scores, row) reads one.
-  Tensor probe(int64_t count, const FillRow& fill);
+  /// memory allows; each counts as one forward. Target::score(scores, row) reads one. A row may be
+  /// made twice, if memory runs out in between.
+  Tensor probe(int64_t count, const RowSource& variants);
+  Tensor probe(int64_t count, FillRow fill) { return probe(count, RowSource{std::move(fill)}); }
 
   /// The same from the layer up, on variants of its activation: needs Needs::replay_from == layer
   /// (see replay_needs); each counts as one replay.
-  Tensor replay(int64_t count, const FillRow& fill);
+  Tensor replay(int64_t count, const RowSource& variants);
+  Tensor replay(int64_t count, FillRow fill) { return replay(count, RowSource{std::move(fill)}); }
 
   /// For methods with passes of their own (other rules, gradients of variants): sessions of the
   /// same network. Say how many passes were made with count().
   SessionPool& pool() { return pool_; }
   void count(const Passes& passes);
+  /// A tensor of such a session as one of this run, to be used after the session was given back.
+  Tensor keep(const Tensor& tensor) const;
 
   /// Reports progress of a long method; may throw (cancellation), so hold nothing that must not be
   /// lost.
@@ -113,7 +126,7 @@ class Evidence {
 
   SessionPool& pool_;
   Session& session_;
-  const Tensor& input_;
+  const Tensor input_;
   const Subject& subject_;
   std::vector<Target> targets_;
   Tensor scores_;
@@ -122,6 +135,7 @@ class Evidence {
   std::shared_ptr<std::map<std::string, Tensor>> gradients_ =
       std::make_shared<std::map<std::string, Tensor>>();
   int64_t gradient_reads_ = 0;
+  std::map<std::pair<std::string, int64_t>, bool> zero_;  // by value and target, -1: activation
   Passes passes_;
   double backward_ms_ = 0;
   ProgressFunction progress_;
@@ -163,6 +177,9 @@ struct ExplainerDef {
   bool uses_layer = true;       ///< false: explains the picture itself; Subject::layer is ignored
   bool compares = false;        ///< explains a similarity: its target has something to compare with
   bool joint = false;           ///< the maps of all targets belong together (FM-G-CAM)
+  /// What the host computes from data fetched for it although the network runs on a GPU, in a few
+  /// words. Empty: nothing but scores, numbers by channel and maps [h, w] is fetched.
+  std::string host_part = "";
   std::vector<Variant> variants = {{"paper", ""}};  ///< the first is the default
   Tail tail = Tail::kRectified;
   Fusion fusion = Fusion::kMean;
@@ -217,7 +234,9 @@ Needs replay_needs(const Subject& subject, int batch);
 bool compatible(const Needs& a, const Needs& b);
 Needs operator|(const Needs& a, const Needs& b);
 
-/// sum_k weights[k] A_k(p) as a raw map [h, w]; `activation` [1, C, h, w], sums in double.
+/// sum_k weights[k] A_k(p) as a raw map [h, w], where the activation [1, C, h, w] lies; sums in
+/// double. `weights`: float64 [C], on either side.
+Tensor weighted_sum(const Tensor& activation, const Tensor& weights);
 Tensor weighted_sum(const Tensor& activation, std::span<const double> weights);
 
 }  // namespace camlucida

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <vector>
 
+#include "engine/cuda/device_tensor.h"
 #include "engine/error.h"
 #include "engine/image/resample.h"
+#include "explain/gpu/maps.h"
 
 namespace camlucida {
 namespace {
@@ -63,6 +65,7 @@ Tensor finish_map(const Tensor& raw, int height, int width, Tail tail,
     throw Error(ErrorKind::kUsage,
                 "a raw map has the shape [h, w], not " + raw.shape().to_string());
   }
+  if (on_device(raw)) return gpu::finish_map(raw, height, width, tail, normalisation);
   std::vector<double> values = finite_values(raw);
 
   if (normalisation != Normalisation::kMinMax) {

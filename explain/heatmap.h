@@ -28,8 +28,8 @@ enum class Normalisation {
   kRaw,      ///< resize only: signed, in the units of the raw map
 };
 
-/// The final map [height, width] of `raw` [h, w]. Resizing is bilinear with half-pixel centres.
-/// Throws Error(kUsage) if `raw` has another rank or is empty.
+/// The final map [height, width] of `raw` [h, w], on the GPU that it lies on. Resizing is bilinear
+/// with half-pixel centres. Throws Error(kUsage) if `raw` has another rank or is empty.
 Tensor finish_map(const Tensor& raw, int height, int width, Tail tail = Tail::kRectified,
                   Normalisation normalisation = Normalisation::kMinMax);
 

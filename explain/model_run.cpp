@@ -3,9 +3,11 @@
 #include <cmath>
 #include <numeric>
 
+#include "engine/cuda/device_tensor.h"
 #include "engine/passes/passes.h"
 #include "explain/heatmap.h"
 #include "explain/model_state.h"
+#include "explain/on_host.h"
 #include "explain/render.h"
 #include "explain/smoothing.h"
 #include "explain/status.h"
@@ -65,6 +67,11 @@ std::vector<ClassScore> rank_classes(const Tensor& scores, const Labels& labels)
   return ranking;
 }
 
+std::vector<ClassScore> best(std::vector<ClassScore> ranking, int k) {
+  ranking.resize(std::min(ranking.size(), static_cast<size_t>(std::max(k, 0))));
+  return ranking;
+}
+
 /// "top3" → 3, "top1" → 1, "topk" → k; 0 if it is not of that form.
 int top_count(const std::string& text, int k) {
   if (text.rfind("top", 0) != 0) return 0;
@@ -113,17 +120,19 @@ class ExplainCall {
     Stopwatch watch;
     bind(input.tensor.shape());
     std::vector<std::vector<Explanation>> by_request(requests_.size());
-    const std::span<const View> views =
+    const std::span<const PictureView> views =
         options_.aug_smooth ? smoothing_views() : smoothing_views().first(1);
     for (const Group& group : groups()) {
       SessionPool::Lease session = state_.pool->lend(input.tensor.shape(), group.needs);
       answer.timing.plan += watch.lap();
       std::vector<std::vector<std::vector<Explanation>>> by_view(requests_.size());
       for (size_t v = 0; v < views.size(); ++v) {
-        const Tensor picture = v == 0 ? input.tensor : make_view(input.tensor, views[v]);
+        Tensor picture = v == 0 ? input.tensor : make_view(input.tensor, views[v]);
+        if (session->stream() != nullptr) picture = to_device(picture, session->stream());
         session->forward(picture);
+        const Tensor scores = on_host(session->activation(score_));
         if (!answer.prediction.scores.defined()) {
-          answer.prediction.scores = session->activation(score_);
+          answer.prediction.scores = scores;
           // Another value that a target names holds no classes.
           if (score_ == state_.score && kind_without_classes().empty()) {
             *ranking = rank_classes(answer.prediction.scores, state_.labels);
@@ -136,6 +145,7 @@ class ExplainCall {
           evidence.push_back(
               std::make_unique<Evidence>(*state_.pool, *session, picture, subject, targets_));
           evidence.back()->set_progress(options_.progress);
+          evidence.back()->set_scores(scores);
           evidence.back()->share_backward(*evidence.front());
         }
         for (const size_t index : group.requests) {
@@ -204,9 +214,9 @@ class ExplainCall {
     }
     for (const LayerChoice& layer : layers_) {
       check_layer(layer.value);
-      subjects_.push_back(Subject{bound_, state_.input, score_, bound_->value(layer.value).name,
-                                  state_.preprocessing,
-                                  bound_ == &state_.bound ? &*state_.heads : nullptr});
+      subjects_.push_back(Subject{
+          bound_, state_.input, score_, bound_->value(layer.value).name, state_.preprocessing,
+          bound_ == &state_.bound ? &*state_.heads : nullptr, replay_rows(state_.options)});
     }
   }
 
@@ -390,7 +400,7 @@ class ExplainCall {
     const SessionPool::Lease session =
         state_.pool->lend(input.tensor.shape(), {.outputs = {score_}, .score = score_});
     session->forward(input.tensor);
-    return session->activation(score_);
+    return on_host(session->activation(score_));
   }
 
   void resolve_targets(const Tensor& scores, const std::vector<ClassScore>& ranking,
@@ -423,10 +433,14 @@ class ExplainCall {
     result.variant = request.choice.variant;
     result.target_text = targets_[t].describe();
     result.slug = request.choice.name() + "." + targets_[t].slug();
-    result.raw = first.raw;
+    result.raw = on_host(first.raw);
     result.parameters = request.settings.used();
     if (options_.eigen_smooth) result.parameters["eigen_smooth"] = "true";
-    result.artefacts = first.artefacts;
+    if (options_.artefacts) {
+      for (const auto& [name, artefact] : first.artefacts) {
+        result.artefacts[name] = on_host(artefact);
+      }
+    }
     result.series = first.series;
     result.placement = input.placement;
     result.statistics = statistics_of(result.raw);
@@ -443,9 +457,10 @@ class ExplainCall {
     for (std::vector<RawMap>& layer : maps) {
       RawMap& map = layer[t];
       const bool own = map.map.defined() && options_.normalisation == Normalisation::kMinMax;
-      finished.push_back(own ? map.map
-                             : finish_map(map.raw, input.placement.height, input.placement.width,
-                                          method.tail, options_.normalisation));
+      finished.push_back(
+          on_host(own ? map.map
+                      : finish_map(map.raw, input.placement.height, input.placement.width,
+                                   method.tail, options_.normalisation)));
     }
     result.map = finished[0];
     if (finished.size() > 1) {
@@ -482,13 +497,17 @@ Answer Model::run(const PreparedInput& input, std::shared_ptr<const Image> pictu
     SessionPool::Lease session = state_->pool->lend(input.tensor.shape(), needs);
     answer.timing.plan = watch.lap();
     session->forward(input.tensor);
-    answer.prediction.scores = session->activation(state_->score);
+    answer.prediction.scores = on_host(session->activation(state_->score));
     answer.timing.forward = watch.lap();
     ranking = rank_classes(answer.prediction.scores, state_->labels);
   }
-  ranking.resize(std::min(ranking.size(), static_cast<size_t>(std::max(k, 0))));
-  answer.prediction.ranking = std::move(ranking);
+  answer.prediction.ranking = best(std::move(ranking), k);
   return answer;
+}
+
+Prediction Model::prediction_of(Tensor scores, int k) const {
+  std::vector<ClassScore> ranking = best(rank_classes(scores, state_->labels), k);
+  return {std::move(scores), std::move(ranking)};
 }
 
 namespace {
@@ -524,6 +543,11 @@ Answer Model::explain(const Image& image, const ExplainOptions& options) const {
 
 Answer Model::explain(const Tensor& input, const ExplainOptions& options) const {
   return run(tensor_input(input), nullptr, &options, options.target.k);
+}
+
+Answer Model::explain(const PreparedInput& input, std::shared_ptr<const Image> picture,
+                      const ExplainOptions& options) const {
+  return run(input, std::move(picture), &options, options.target.k);
 }
 
 void Explanation::save_overlay(const std::filesystem::path& path) const {

@@ -5,6 +5,9 @@
 
 namespace camlucida {
 
+/// Subject::replay_rows: a GPU needs many variants to be busy.
+inline int replay_rows(const ModelOptions& options) { return options.gpu != nullptr ? 64 : 4; }
+
 /// What a Model holds. Written once, in Model::load; the pool guards itself.
 struct ModelState {
   std::filesystem::path path;

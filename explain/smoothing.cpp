@@ -2,34 +2,23 @@
 
 #include <array>
 
+#include "explain/cam/cam_common.h"
 #include "explain/decompose/projection_common.h"
 
 namespace camlucida {
 namespace {
 
-constexpr std::array<View, 6> kViews = {
+constexpr std::array<PictureView, 6> kViews = {
     {{false, 1.0f}, {false, 0.9f}, {false, 1.1f}, {true, 1.0f}, {true, 0.9f}, {true, 1.1f}}};
 
 /// Index of the element that a mirrored row shows in the place of element `i`.
 int64_t mirrored(int64_t i, int64_t width) { return i - i % width + (width - 1 - i % width); }
 
-/// weights[k] A_k, [1, C, h, w].
-Tensor weighted(const Tensor& activation, const Tensor& weights) {
-  const std::vector<double> w = weights.to_doubles();
-  const int64_t pixels = activation.count() / static_cast<int64_t>(w.size());
-  Tensor result(activation.shape());
-  for (int64_t i = 0; i < activation.count(); ++i) {
-    result.floats()[i] =
-        static_cast<float>(w[static_cast<size_t>(i / pixels)] * activation.floats()[i]);
-  }
-  return result;
-}
-
 }  // namespace
 
-std::span<const View> smoothing_views() { return kViews; }
+std::span<const PictureView> smoothing_views() { return kViews; }
 
-Tensor make_view(const Tensor& input, const View& view) {
+Tensor make_view(const Tensor& input, const PictureView& view) {
   Tensor result(input.shape());
   const int64_t width = input.shape()[3];
   for (int64_t i = 0; i < input.count(); ++i) {
@@ -60,7 +49,7 @@ bool smooth_over_channels(RawMap& map, const Tensor& activation) {
   if (map.summands) {
     map.raw = decompose::eigen_smooth(map.summands());
   } else if (weights != map.artefacts.end() && weights->second.count() == activation.shape()[1]) {
-    map.raw = decompose::eigen_smooth(weighted(activation, weights->second));
+    map.raw = decompose::eigen_smooth(scaled_channels(activation, weights->second));
   } else {
     return false;
   }

@@ -14,16 +14,16 @@
 /// their first principal component (explain/decompose/projection_common.h).
 namespace camlucida {
 
-struct View {
+struct PictureView {
   bool mirrored = false;
   float factor = 1.0f;
 };
 
 /// The six views; the first is the picture itself.
-std::span<const View> smoothing_views();
+std::span<const PictureView> smoothing_views();
 
 /// The view of a network input [1, C, H, W].
-Tensor make_view(const Tensor& input, const View& view);
+Tensor make_view(const Tensor& input, const PictureView& view);
 
 /// Mean of the maps of all views [h, w], in the order of smoothing_views(), in the frame of the
 /// picture.

@@ -11,16 +11,11 @@ constexpr double kLowContrast = 1e-4;
 /// A probability this close to 1 has a gradient of the size of rounding.
 constexpr double kSaturation = 1e-6;
 
-bool all_zero(const Tensor& tensor) {
-  const auto values = tensor.as<float>();
-  return std::all_of(values.begin(), values.end(), [](float v) { return v == 0.0f; });
-}
-
 /// Whether the score does not react to the layer. A method that found its weights without the
 /// gradient (closed form) found the mean of it.
 bool zero_gradient(Evidence& evidence, size_t target, const RawMap& map) {
   const std::string& layer = evidence.subject().layer;
-  if (evidence.has_gradient(layer)) return all_zero(evidence.gradient(layer, target));
+  if (evidence.has_gradient(layer)) return evidence.gradient_is_zero(layer, target);
   const auto weights = map.artefacts.find("weights");
   if (weights == map.artefacts.end()) return false;
   const std::vector<double> values = weights->second.to_doubles();
@@ -67,7 +62,7 @@ Status judge(const ExplainerDef& method, Evidence& evidence, size_t target, cons
       *advice = "The layer has a single pixel: choose an earlier one with --target-layer.";
       return Status::kSpatial1x1;
     }
-    if (all_zero(activation)) {
+    if (evidence.activation_is_zero(layer)) {
       *advice = "The layer is zero everywhere for this picture: choose an earlier one.";
       return Status::kDeadLayer;
     }

@@ -30,8 +30,8 @@ std::vector<double> gaussian_kernel(double sigma, int radius);
 /// gaussian_kernel of the same radius, because the tails are folded back. Errors as above.
 std::vector<double> confined_gaussian_kernel(double sigma, int radius);
 
-/// The pixels of a line of `size` that stand at its positions -radius .. size + radius - 1; -1 where
-/// nothing does.
+/// The pixels of a line of `size` that stand at its positions -radius .. size + radius - 1; -1
+/// where nothing does.
 std::vector<int64_t> border_sources(int64_t size, int64_t radius, Border border);
 
 /// Convolves rows and columns of every map with `kernel` (odd length, symmetric), in double from

@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "explain/cam/cam_common.h"
 
 /// FEM, feature explanation method. Fuad, Martin, Giot, Bourqui, Benois-Pineau, Zemmari: "Features
@@ -14,23 +12,9 @@ namespace {
 
 constexpr double kDeviations = 2.0;
 
-double share_of_peaks(std::span<const float> a) {
-  const double centre = mean(a);
-  double squares = 0.0;
-  for (const float value : a) squares += (value - centre) * (value - centre);
-  const auto pixels = static_cast<double>(a.size());
-  const double threshold = centre + kDeviations * std::sqrt(squares / pixels);
-  double above = 0.0;
-  for (const float value : a) above += value > threshold;
-  return above / pixels;
-}
-
 std::vector<RawMap> explain(Evidence& evidence, Settings&) {
   const Tensor& activation = evidence.activation(evidence.subject().layer);
-  std::vector<double> weights;
-  for (int64_t k = 0; k < activation.shape()[1]; ++k) {
-    weights.push_back(share_of_peaks(plane(activation, k)));
-  }
+  Tensor weights = plane_weights(PeakShare{kDeviations}, activation, activation);
   return std::vector<RawMap>(evidence.targets().size(),
                              map_of_weights(activation, std::move(weights)));
 }

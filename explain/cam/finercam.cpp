@@ -115,13 +115,10 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const std::string& layer = evidence.subject().layer;
   const Tensor& activation = evidence.activation(layer);
   const Tensor gradients = evidence.propagate(layer, seeds_of(finer, scores));
-  const int64_t channels = activation.shape()[1];
   std::vector<RawMap> maps;
   for (size_t t = 0; t < finer.size(); ++t) {
-    const auto first = static_cast<int64_t>(t) * channels;
-    std::vector<double> weights;
-    for (int64_t k = 0; k < channels; ++k) weights.push_back(mean(plane(gradients, first + k)));
-    maps.push_back(map_of_weights(activation, std::move(weights)));
+    const Tensor gradient = gradients.rows(static_cast<int64_t>(t), 1);
+    maps.push_back(map_of_weights(activation, mean_gradient(activation, gradient)));
     maps.back().series["references"] = {references[t].begin(), references[t].end()};
   }
   return maps;

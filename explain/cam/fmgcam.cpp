@@ -63,9 +63,9 @@ std::vector<std::vector<double>> compete(std::vector<std::vector<double>> maps,
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const std::string activation = settings.choice("activation", "relu", {"relu", "gelu", "elu"});
   std::vector<RawMap> maps = maps_of_weights(evidence, [](const Tensor& a, const Tensor& g) {
-    std::vector<double> weights = mean_gradient(a, g);
+    std::vector<double> weights = mean_gradient(a, g).to_doubles();
     for (double& weight : weights) weight /= static_cast<double>(weights.size());
-    return weights;
+    return Tensor::from<double>(Shape{std::ssize(weights)}, weights);
   });
   std::vector<std::vector<double>> raw;
   for (const RawMap& map : maps) raw.push_back(map.raw.to_doubles());

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "explain/cam/cam_common.h"
 
 /// Element-wise Grad-CAM, as in the pytorch-grad-cam package: what speaks against the score in one
@@ -9,19 +7,17 @@
 namespace camlucida {
 
 void register_gradcamelementwise(ExplainerRegistry& registry) {
-  registry.add({.name = "gradcamelementwise",
-                .aliases = {},
-                .title = "Grad-CAM element-wise",
-                .formula = "sum_k [G_k A_k]+",
-                .source = "pytorch-grad-cam, GradCAMElementWise",
-                .backwards = "1",
-                .uses_gradient = true,
-                .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },
-                .explain =
-                    [](Evidence& evidence, Settings&) {
-                      return maps_of_products(
-                          evidence, [](double a, double g) { return std::max(g * a, 0.0); });
-                    }});
+  registry.add(
+      {.name = "gradcamelementwise",
+       .aliases = {},
+       .title = "Grad-CAM element-wise",
+       .formula = "sum_k [G_k A_k]+",
+       .source = "pytorch-grad-cam, GradCAMElementWise",
+       .backwards = "1",
+       .uses_gradient = true,
+       .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },
+       .explain = [](Evidence& evidence,
+                     Settings&) { return maps_of_products(evidence, Product::kRectified); }});
 }
 
 }  // namespace camlucida

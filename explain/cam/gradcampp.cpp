@@ -27,7 +27,7 @@ void register_gradcampp(ExplainerRegistry& registry) {
        .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },
        .explain =
            [](Evidence& evidence, Settings& settings) {
-             return maps_of_weights(evidence, plus_plus_weights(plus_plus_options(settings)));
+             return maps_of_weights(evidence, each_plane(plus_plus_weight(settings)));
            }});
 }
 

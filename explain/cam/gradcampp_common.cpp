@@ -1,5 +1,8 @@
 #include "explain/cam/gradcampp_common.h"
 
+#include "engine/cuda/device_tensor.h"
+#include "explain/gpu/planes.h"
+
 namespace camlucida {
 
 std::vector<ExplainerDef::Variant> plus_plus_variants() {
@@ -8,40 +11,26 @@ std::vector<ExplainerDef::Variant> plus_plus_variants() {
           {"pytorch-grad-cam", "1e-6 is added to the denominator of a_k"}};
 }
 
-PlusPlusOptions plus_plus_options(Settings& settings) {
+PlusPlusWeight plus_plus_weight(Settings& settings) {
   const double usual = settings.variant() == "pytorch-grad-cam" ? 1e-6 : 0.0;
   return {.epsilon = settings.number("epsilon", usual, 0.0, 1.0),
           .normalise = settings.flag("normalise", settings.variant() == "official")};
 }
 
-double plus_plus_weight(double sum, std::span<const double> d1, std::span<const double> d2,
-                        std::span<const double> d3, const PlusPlusOptions& options) {
-  double weight = 0.0;
-  double shares = 0.0;
-  for (size_t p = 0; p < d1.size(); ++p) {
-    if (d1[p] <= 0.0) continue;
-    const double denominator = 2.0 * d2[p] + sum * d3[p] + options.epsilon;
-    if (denominator == 0.0) continue;
-    const double share = d2[p] / denominator;
-    shares += share;
-    weight += share * d1[p];
+Tensor plus_plus_weights(const Tensor& activation, std::span<const Tensor> powers,
+                         int64_t samples) {
+  if (on_device(activation)) return gpu::plus_plus_weights(activation, powers, samples);
+  const int64_t pixels = activation.shape().count(2, 4);
+  Tensor weights(Shape{activation.shape()[1]}, DType::kFloat64);
+  for (int64_t k = 0; k < weights.count(); ++k) {
+    const auto of_channel = [&](const Tensor& d) { return d.as<double>().data() + k * pixels; };
+    const PlanePair plane{nullptr, activation.floats() + k * pixels, pixels};
+    const MeanDerivatives means{of_channel(powers[0]), of_channel(powers[1]), of_channel(powers[2]),
+                                static_cast<double>(samples)};
+    weights.as<double>()[static_cast<size_t>(k)] =
+        PlusPlusWeight{}.from(SerialGroup{}, PlaneSum{}(SerialGroup{}, plane), pixels, means);
   }
-  return options.normalise && shares != 0.0 ? weight / shares : weight;
-}
-
-ChannelWeights plus_plus_weights(const PlusPlusOptions& options) {
-  return each_plane([options](std::span<const float> a, std::span<const float> g) {
-    double sum = 0.0;
-    std::vector<double> d1(g.begin(), g.end());
-    std::vector<double> d2(g.size());
-    std::vector<double> d3(g.size());
-    for (size_t p = 0; p < g.size(); ++p) {
-      sum += a[p];
-      d2[p] = d1[p] * d1[p];
-      d3[p] = d2[p] * d1[p];
-    }
-    return plus_plus_weight(sum, d1, d2, d3, options);
-  });
+  return weights;
 }
 
 }  // namespace camlucida

@@ -10,23 +10,15 @@
 /// pixels with D1 > 0 matter; a_k(p) is 0 where its denominator is 0.
 namespace camlucida {
 
-struct PlusPlusOptions {
-  double epsilon = 0.0;    ///< added to the denominator of a_k
-  bool normalise = false;  ///< divide the a_k that matter by their sum over the channel
-};
-
 /// Published forms, as parameters "epsilon" and "normalise" that follow from the variant:
 ///   paper             as printed
 ///   official          normalise: w_k is a weighted mean of [G_k]+ (the authors' program)
 ///   pytorch-grad-cam  epsilon 1e-6
 std::vector<ExplainerDef::Variant> plus_plus_variants();
-PlusPlusOptions plus_plus_options(Settings& settings);
+PlusPlusWeight plus_plus_weight(Settings& settings);
 
-/// w_k; `sum` = sum_q A_k(q), the others by pixel.
-double plus_plus_weight(double sum, std::span<const double> d1, std::span<const double> d2,
-                        std::span<const double> d3, const PlusPlusOptions& options);
-
-/// The weights [C] of Grad-CAM++ itself, from A and G.
-ChannelWeights plus_plus_weights(const PlusPlusOptions& options);
+/// The weights from A and the sums of G, G^2 and G^3 over `samples` pictures, float64 [1, C, h, w]
+/// (explain/gradient/moments_common.h).
+Tensor plus_plus_weights(const Tensor& activation, std::span<const Tensor> powers, int64_t samples);
 
 }  // namespace camlucida

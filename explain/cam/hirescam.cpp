@@ -20,10 +20,8 @@ void register_hirescam(ExplainerRegistry& registry) {
                 .backwards = "1",
                 .uses_gradient = true,
                 .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },
-                .explain =
-                    [](Evidence& evidence, Settings&) {
-                      return maps_of_products(evidence, [](double a, double g) { return g * a; });
-                    }});
+                .explain = [](Evidence& evidence,
+                              Settings&) { return maps_of_products(evidence, Product::kPlain); }});
 }
 
 }  // namespace camlucida

@@ -167,35 +167,17 @@ class Contributions {
       for (size_t k = 0; k < weights.size(); ++k) weights[k] *= chosen[k];
       return weighted_sum(activation_, weights);
     }
-    const Shape& shape = activation_.shape();
-    std::vector<double> sums(static_cast<size_t>(shape[2] * shape[3]), 0.0);
-    for (size_t k = 0; k < chosen.size(); ++k) {
-      if (chosen[k] == 0) continue;
-      const std::span<const float> a = plane(activation_, static_cast<int64_t>(k));
-      const std::span<const float> g = plane(gradient_, static_cast<int64_t>(k));
-      for (size_t p = 0; p < sums.size(); ++p) sums[p] += static_cast<double>(g[p]) * a[p];
-    }
-    Tensor raw(Shape{shape[2], shape[3]});
-    from_double(DType::kFloat32, sums.data(), raw.raw(), raw.count());
-    return raw;
+    const std::vector<double> weights(chosen.begin(), chosen.end());
+    return product_sum(Product::kPlain, activation_, gradient_,
+                       Tensor::from<double>(Shape{std::ssize(weights)}, weights));
   }
 
   /// I_k = sum_p w_k A_k(p), [C] float64.
   Tensor importance() const {
-    Tensor importance(Shape{activation_.shape()[1]}, DType::kFloat64);
+    if (gradient_.defined()) return plane_weights(ProductSum{}, activation_, gradient_);
+    Tensor importance = plane_weights(PlaneSum{}, activation_, activation_);
     const std::span<double> values = importance.as<double>();
-    for (size_t k = 0; k < values.size(); ++k) {
-      const std::span<const float> a = plane(activation_, static_cast<int64_t>(k));
-      double sum = 0.0;
-      if (gradient_.defined()) {
-        const std::span<const float> g = plane(gradient_, static_cast<int64_t>(k));
-        for (size_t p = 0; p < a.size(); ++p) sum += static_cast<double>(g[p]) * a[p];
-      } else {
-        for (const float value : a) sum += value;
-        sum *= weights_[k];
-      }
-      values[k] = sum;
-    }
+    for (size_t k = 0; k < values.size(); ++k) values[k] *= weights_[k];
     return importance;
   }
 

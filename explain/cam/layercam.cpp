@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "explain/cam/cam_common.h"
 
 /// LayerCAM. Jiang, Zhang, Hou, Cheng, Wei: "LayerCAM: Exploring Hierarchical Class Activation Maps
@@ -23,8 +21,7 @@ void register_layercam(ExplainerRegistry& registry) {
                 .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },
                 .explain =
                     [](Evidence& evidence, Settings&) {
-                      return maps_of_products(
-                          evidence, [](double a, double g) { return std::max(g, 0.0) * a; });
+                      return maps_of_products(evidence, Product::kRectifiedGradient);
                     }});
 }
 

@@ -26,7 +26,8 @@ void register_refinecam(ExplainerRegistry& registry) {
                 .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },
                 .explain =
                     [](Evidence& evidence, Settings&) {
-                      return maps_of_weights(evidence, plus_plus_weights({.epsilon = kEpsilon}));
+                      return maps_of_weights(evidence,
+                                             each_plane(PlusPlusWeight{.epsilon = kEpsilon}));
                     }});
 }
 

@@ -63,8 +63,9 @@ Curvature curvature_of_head(Evidence& evidence, const LinearHead& head) {
   const int64_t channels = head.weight.shape()[1];
   const double pixels = static_cast<double>(activation.shape()[2] * activation.shape()[3]);
   std::vector<double> change(static_cast<size_t>(classes), 0.0);  // W mean_p(A)
+  const std::vector<double> means = channel_means(activation);
   for (int64_t k = 0; k < channels; ++k) {
-    const double a = mean(plane(activation, k));
+    const double a = means[static_cast<size_t>(k)];
     for (int64_t c = 0; c < classes; ++c) {
       change[static_cast<size_t>(c)] += a * head.weight.floats()[c * channels + k];
     }
@@ -139,9 +140,9 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const Tensor& activation = evidence.activation(layer);
   std::vector<RawMap> maps;
   for (size_t t = 0; t < evidence.targets().size(); ++t) {
-    std::vector<double> weights = mean_gradient(activation, evidence.gradient(layer, t));
+    std::vector<double> weights = channel_means(evidence.gradient(layer, t));
     for (size_t k = 0; k < weights.size(); ++k) weights[k] -= 0.5 * curvature[t][k];
-    maps.push_back(map_of_weights(activation, std::move(weights)));
+    maps.push_back(map_of_weights(activation, weights));
   }
   return maps;
 }
@@ -156,6 +157,7 @@ void register_shapleycam(ExplainerRegistry& registry) {
                 .source = "Cai 2025",
                 .backwards = "1, and 3 after inner layers",
                 .uses_gradient = true,
+                .host_part = "after inner layers the second derivative, in double",
                 .needs = needs,
                 .explain = explain});
 }

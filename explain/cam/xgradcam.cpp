@@ -14,30 +14,21 @@ namespace {
 
 constexpr double kEpsilon = 1e-7;  // as in pytorch-grad-cam
 
-double weight(std::span<const float> a, std::span<const float> g) {
-  double product = 0.0;
-  double sum = 0.0;
-  for (size_t p = 0; p < a.size(); ++p) {
-    product += static_cast<double>(g[p]) * a[p];
-    sum += a[p];
-  }
-  return product / (sum + kEpsilon);
-}
-
 }  // namespace
 
 void register_xgradcam(ExplainerRegistry& registry) {
-  registry.add(
-      {.name = "xgradcam",
-       .aliases = {},
-       .title = "XGrad-CAM",
-       .formula = "sum_k w_k A_k, w_k = sum_p(G_k A_k) / sum_p A_k",
-       .source = "Fu et al. 2020, eq. 8",
-       .backwards = "1",
-       .uses_gradient = true,
-       .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },
-       .explain = [](Evidence& evidence,
-                     Settings&) { return maps_of_weights(evidence, each_plane(weight)); }});
+  registry.add({.name = "xgradcam",
+                .aliases = {},
+                .title = "XGrad-CAM",
+                .formula = "sum_k w_k A_k, w_k = sum_p(G_k A_k) / sum_p A_k",
+                .source = "Fu et al. 2020, eq. 8",
+                .backwards = "1",
+                .uses_gradient = true,
+                .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },
+                .explain =
+                    [](Evidence& evidence, Settings&) {
+                      return maps_of_weights(evidence, each_plane(RatioWeight{kEpsilon}));
+                    }});
 }
 
 }  // namespace camlucida

@@ -2,11 +2,14 @@
 #include <cmath>
 #include <numeric>
 
+#include "engine/cuda/device_tensor.h"
 #include "engine/error.h"
 #include "engine/image/resample.h"
 #include "explain/cam/cam_common.h"
 #include "explain/decompose/decom_common.h"
 #include "explain/decompose/projection_common.h"
+#include "explain/gpu/decompose.h"
+#include "explain/gpu/maps.h"
 
 namespace camlucida::decompose {
 namespace {
@@ -60,6 +63,11 @@ SubSaliency scaled_up(const Tensor& components, int height, int width) {
   result.maps = Tensor(Shape{count, height, width});
   result.masks = Tensor(result.maps.shape());
   if (count == 0) return result;
+  if (on_device(components)) {
+    result.maps = gpu::enlarged(components, height, width, {.rectify = true, .cubic = true});
+    result.masks = gpu::each_to_unit(result.maps);
+    return result;
+  }
   Tensor lobes = components.clone();
   for (float& v : lobes.as<float>()) v = std::max(v, 0.0f);
   result.maps = resize_bicubic(lobes, height, width);
@@ -74,26 +82,25 @@ SubSaliency sub_saliency(const Tensor& layer, std::span<const double> weights,
                          std::span<const int64_t> channels, int64_t count, SignRule sign,
                          int height, int width) {
   const Shape& shape = layer.shape();
-  const ChannelMatrix all = channel_matrix(layer);
-  if (std::ssize(weights) != all.channels) {
+  check_layer(layer);
+  if (std::ssize(weights) != shape[1]) {
     throw Error(ErrorKind::kUsage, std::to_string(weights.size()) +
                                        " weights do not fit a layer of shape " + shape.to_string());
   }
-  ChannelMatrix chosen{all.pixels, std::ssize(channels), {}};
+  std::vector<double> factors;
   for (const int64_t k : channels) {
-    if (k < 0 || k >= all.channels) {
+    if (k < 0 || k >= shape[1]) {
       throw Error(ErrorKind::kUsage, "the layer of shape " + shape.to_string() +
                                          " has no channel " + std::to_string(k));
     }
-    const double weight = weights[static_cast<size_t>(k)];
-    for (int64_t p = 0; p < all.pixels; ++p) {
-      chosen.values.push_back(weight * all.values[static_cast<size_t>(k * all.pixels + p)]);
-    }
+    factors.push_back(weights[static_cast<size_t>(k)]);
   }
-  const PrincipalComponents parts =
-      principal_components(std::move(chosen), {.count = count, .centre = true, .sign = sign});
+  const ChannelChoice choice{channels, factors};
+  const PrincipalComponents parts = principal_components(
+      *layer_matrix(layer, true, &choice), {.count = count, .centre = true, .sign = sign});
   Tensor components(Shape{parts.count, shape[2], shape[3]});
   from_double(DType::kFloat32, parts.scores.data(), components.raw(), components.count());
+  if (on_device(layer) && parts.count > 0) components = to_device(components, stream_of(layer));
   SubSaliency result = scaled_up(components, height, width);
   result.parts = parts;
   result.remark = nonfinite_remark(parts.nonfinite);
@@ -102,31 +109,51 @@ SubSaliency sub_saliency(const Tensor& layer, std::span<const double> weights,
   return result;
 }
 
+namespace {
+
+/// Turns a picture in the space of the masks [C, H, W] into the network's input, in place.
+void to_input(const MaskSpace& space, int64_t channels, int64_t pixels, float* values) {
+  if (space.recipe == nullptr) return;
+  for (int64_t i = 0; i < channels * pixels; ++i) {
+    const float byte = space.truncate ? std::floor(values[i]) : values[i];
+    values[i] = space.recipe->normalise(static_cast<int>(i / pixels), byte);
+  }
+}
+
+}  // namespace
+
 MaskedScores score_masked(Evidence& evidence, std::span<const Target> targets,
                           std::span<const SubSaliency> parts, const Tensor& picture,
-                          const Tensor& blurred, bool score_blurred,
-                          const std::function<void(float*)>& to_input) {
+                          const Tensor& blurred, bool score_blurred, const MaskSpace& space) {
   const Shape& shape = picture.shape();
   const int64_t pixels = shape[2] * shape[3];
-  std::vector<const float*> masks;  // of all targets; none stands for the blurred picture alone
+  std::vector<Tensor> masks;  // of all targets; an undefined one stands for the blurred picture
   for (const SubSaliency& one : parts) {
-    for (int64_t i = 0; i < one.count(); ++i) masks.push_back(one.masks.floats() + i * pixels);
+    for (int64_t i = 0; i < one.count(); ++i) masks.push_back(one.masks.rows(i, 1));
   }
-  if (score_blurred) masks.push_back(nullptr);
+  if (score_blurred) masks.emplace_back();
   MaskedScores result;
   if (masks.empty()) {
     result.masked.resize(targets.size());
     return result;
   }
-  const Tensor scores = evidence.probe(std::ssize(masks), [&](int64_t row, float* values) {
-    const float* mask = masks[static_cast<size_t>(row)];
-    if (mask != nullptr) {
-      blend(picture, blurred, mask, values);
-    } else {
-      std::copy_n(blurred.floats(), blurred.count(), values);
-    }
-    if (to_input) to_input(values);
-  });
+  const RowSource variants{.on_host =
+                               [&](int64_t row, float* values) {
+                                 const Tensor& mask = masks[static_cast<size_t>(row)];
+                                 if (mask.defined()) {
+                                   blend(picture, blurred, mask.floats(), values);
+                                 } else {
+                                   std::copy_n(blurred.floats(), blurred.count(), values);
+                                 }
+                                 to_input(space, shape[1], pixels, values);
+                               },
+                           .on_device =
+                               [&](Stream& stream, int64_t first, int64_t rows, float* values) {
+                                 gpu::blended_rows(stream, picture, blurred, masks,
+                                                   {space.recipe, space.truncate}, first, rows,
+                                                   values);
+                               }};
+  const Tensor scores = evidence.probe(std::ssize(masks), variants);
   int64_t row = 0;
   for (size_t t = 0; t < targets.size(); ++t) {
     std::vector<double> masked;
@@ -153,15 +180,10 @@ std::vector<double> softmax_gated(std::span<const double> weights) {
 RawMap integrate(const SubSaliency& parts, std::span<const double> weights,
                  std::span<const double> channel_weights, std::span<const int64_t> channels) {
   const Shape& shape = parts.maps.shape();
-  const int64_t pixels = shape[1] * shape[2];
-  std::vector<double> sums(static_cast<size_t>(pixels), 0.0);
-  for (int64_t i = 0; i < parts.count(); ++i) {
-    const double weight = weights[static_cast<size_t>(i)];
-    const float* map = parts.maps.floats() + i * pixels;
-    for (int64_t p = 0; p < pixels; ++p) sums[static_cast<size_t>(p)] += weight * map[p];
-  }
   RawMap map{.raw = Tensor(Shape{shape[1], shape[2]}), .remark = parts.remark};
-  from_double(DType::kFloat32, sums.data(), map.raw.raw(), pixels);
+  if (parts.count() > 0) {
+    map.raw = weighted_sum(parts.maps.reshaped(Shape{1, shape[0], shape[1], shape[2]}), weights);
+  }
   if (parts.count() > 0) {
     map.artefacts["components"] = parts.components;
     map.artefacts["component_maps"] = parts.masks;
@@ -175,10 +197,6 @@ RawMap integrate(const SubSaliency& parts, std::span<const double> weights,
   return map;
 }
 
-std::vector<double> mean_gradient(const Tensor& gradient) {
-  std::vector<double> means;
-  for (int64_t k = 0; k < gradient.shape()[1]; ++k) means.push_back(mean(plane(gradient, k)));
-  return means;
-}
+std::vector<double> mean_gradient(const Tensor& gradient) { return channel_means(gradient); }
 
 }  // namespace camlucida::decompose

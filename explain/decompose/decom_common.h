@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,7 +15,8 @@ namespace camlucida::decompose {
 /// of their index, NaN last. All channels if there are fewer.
 std::vector<int64_t> strongest_channels(std::span<const double> weights, int64_t count);
 
-/// Orthogonal sub-saliency maps ("OSSM") of one target, Q of them.
+/// Orthogonal sub-saliency maps ("OSSM") of one target, Q of them. Its tensors lie where the layer
+/// does.
 struct SubSaliency {
   PrincipalComponents parts;  ///< of X [Z, P], X_j = weights[channels[j]] A_channels[j], centred
   Tensor components;          ///< [Q, h, w], the signed scores t_i
@@ -27,7 +27,7 @@ struct SubSaliency {
   int64_t count() const { return components.shape()[0]; }
 };
 
-/// `components` [Q, h, w] with their maps and masks at height x width.
+/// `components` [Q, h, w] with their maps and masks at height x width, where they lie.
 SubSaliency scaled_up(const Tensor& components, int height, int width);
 
 /// Decomposes `channels` of `layer` [1, C, h, w], each multiplied by its entry of `weights` [C],
@@ -45,13 +45,18 @@ struct MaskedScores {
   std::vector<double> blurred;  ///< empty if not asked for
 };
 
+/// What the masks act on: the network's input, or the picture before mean and deviation in units of
+/// a byte (`recipe` not null), which may be cut to whole bytes before it becomes the input.
+struct MaskSpace {
+  const Preprocessing* recipe = nullptr;
+  bool truncate = false;
+};
+
 /// One forward pass per component, and one more with `score_blurred`. `picture` [1, C, H, W] and
-/// `blurred` lie in the space where the masks act; `to_input` turns one such picture ([C, H, W]
-/// floats, in place) into the network's input and may be empty.
+/// `blurred` lie in the space where the masks act.
 MaskedScores score_masked(Evidence& evidence, std::span<const Target> targets,
                           std::span<const SubSaliency> parts, const Tensor& picture,
-                          const Tensor& blurred, bool score_blurred,
-                          const std::function<void(float*)>& to_input);
+                          const Tensor& blurred, bool score_blurred, const MaskSpace& space);
 
 /// v_i = w_i softmax(w)_i: the gate of Decom-CAM v1.
 std::vector<double> softmax_gated(std::span<const double> weights);

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/image/blur.h"
+#include "explain/blurring.h"
 #include "explain/decompose/decom_common.h"
 #include "explain/decompose/projection_common.h"
 
@@ -84,7 +84,7 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
                                  parameters.components, parameters.sign, height, width));
   }
   const MaskedScores scores =
-      score_masked(evidence, targets, parts, picture, gaussian_blur(picture, 10.0),
+      score_masked(evidence, targets, parts, picture, gaussian_blurred(picture, 10.0),
                    parameters.subtract_blurred, {});
   std::vector<RawMap> maps;
   for (size_t t = 0; t < targets.size(); ++t) {
@@ -118,6 +118,7 @@ void register_decomcam(ExplainerRegistry& registry) {
        .forwards = "Q + 2",
        .backwards = "1",
        .uses_gradient = true,
+       .host_part = decompose::kEigenHostPart,
        .variants = {{"paper", "weights: min-max of the score gain over the blurred picture"},
                     {"official", "weights: score over the largest, cut below a threshold"}},
        .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },

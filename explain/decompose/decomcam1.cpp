@@ -1,10 +1,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/cuda/device_tensor.h"
 #include "engine/error.h"
-#include "engine/image/blur.h"
+#include "explain/blurring.h"
+#include "explain/cam/cam_common.h"
 #include "explain/decompose/decom_common.h"
 #include "explain/decompose/projection_common.h"
+#include "explain/gpu/decompose.h"
 
 /// Decom-CAM, the first version. Yang, Guo, et al.: "Decom-CAM: Tell Me What You See, In Details!
 /// Feature-Level Interpretation via Decomposition Class Activation Map", 2023 (arXiv 2306.04644).
@@ -47,22 +50,10 @@ std::vector<Target> cosines(Evidence& evidence) {
 std::vector<double> channel_weights(const Tensor& layer, const Tensor& gradient, double score,
                                     bool plus_plus) {
   if (!plus_plus) return mean_gradient(gradient);
-  const Shape& shape = layer.shape();
-  const int64_t pixels = shape[2] * shape[3];
-  std::vector<double> alpha;
-  for (int64_t k = 0; k < shape[1]; ++k) {
-    const float* a = layer.floats() + k * pixels;
-    const float* g = gradient.floats() + k * pixels;
-    double activity = 0.0;
-    for (int64_t p = 0; p < pixels; ++p) activity += a[p];
-    double sum = 0.0;
-    for (int64_t p = 0; p < pixels; ++p) {
-      const double slope = g[p];
-      if (slope <= 0.0) continue;
-      const double square = slope * slope;
-      sum += std::exp(score) * slope * square / (2.0 * square + activity * square * slope + 1e-6);
-    }
-    alpha.push_back(sum);
+  std::vector<double> alpha =
+      plane_weights(PlusPlusWeight{.epsilon = 1e-6}, layer, gradient).to_doubles();
+  for (double& value : alpha) {
+    if (value != 0.0) value *= std::exp(score);
   }
   return alpha;
 }
@@ -77,6 +68,7 @@ Tensor as_bytes(const Tensor& input, const Preprocessing& recipe, bool rounded) 
             " channels is none: the preprocessing is for " + std::to_string(recipe.channels()),
         "use decomcam, which masks the network's input");
   }
+  if (on_device(input)) return gpu::as_bytes(input, recipe, rounded);
   Tensor picture(input.shape());
   const int64_t pixels = input.shape()[2] * input.shape()[3];
   for (int64_t i = 0; i < input.count(); ++i) {
@@ -111,7 +103,7 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
     Evidence own(evidence.pool(), *session, evidence.input(), subject, targets);
     evidence.count({.forwards = 1, .backwards = 1});
     for (size_t t = 0; t < targets.size(); ++t) {
-      const Tensor& layer = own.activation(subject.layer);
+      const Tensor layer = evidence.keep(own.activation(subject.layer));
       alpha.push_back(
           channel_weights(layer, own.gradient(subject.layer, t), own.score(t), plus_plus));
       channels.push_back(strongest_channels(alpha[t], channel_count));
@@ -119,15 +111,9 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
     }
   }
   const Tensor picture = as_bytes(evidence.input(), subject.preprocessing, truncate);
-  const int64_t pixels = shape[2] * shape[3];
-  const auto to_input = [&](float* values) {
-    for (int64_t i = 0; i < shape[1] * pixels; ++i) {
-      const float byte = truncate ? std::floor(values[i]) : values[i];
-      values[i] = subject.preprocessing.normalise(static_cast<int>(i / pixels), byte);
-    }
-  };
   const MaskedScores scores =
-      score_masked(evidence, targets, parts, picture, gaussian_blur(picture, 10.0), true, to_input);
+      score_masked(evidence, targets, parts, picture, gaussian_blurred(picture, 10.0), true,
+                   {.recipe = &subject.preprocessing, .truncate = truncate});
   std::vector<RawMap> maps;
   for (size_t t = 0; t < targets.size(); ++t) {
     std::vector<double> gains = scores.masked[t];
@@ -152,6 +138,7 @@ void register_decomcam1(ExplainerRegistry& registry) {
        .forwards = "Q + 3",
        .backwards = "2",
        .uses_gradient = true,
+       .host_part = decompose::kEigenHostPart,
        .variants = {{"paper", "masked pictures as they are"},
                     {"official", "masked pictures truncated to bytes"}},
        .tail = Tail::kResizedRectified,

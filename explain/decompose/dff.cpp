@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "explain/decompose/projection_common.h"
+#include "explain/gpu/layer_rows.h"
 #include "explain/linalg/nonnegative_factors.h"
 
 /// Deep feature factorisation. Collins, Achanta, Suesstrunk: "Deep Feature Factorization for
@@ -37,12 +38,19 @@ std::vector<double> make_nonnegative(ChannelMatrix* x, bool remove_minimum) {
 /// Scores of the layers that hold one of `concepts` [n, C] at every pixel.
 Tensor scores_of(Evidence& evidence, const Tensor& concepts, int64_t pixels) {
   const int64_t channels = concepts.shape()[1];
-  return evidence.replay(concepts.shape()[0], [&](int64_t row, float* values) {
-    const double* vector = concepts.as<double>().data() + row * channels;
-    for (int64_t j = 0; j < channels; ++j) {
-      std::fill_n(values + j * pixels, pixels, static_cast<float>(vector[j]));
-    }
-  });
+  return evidence.replay(
+      concepts.shape()[0],
+      {.on_host =
+           [&](int64_t row, float* values) {
+             const double* vector = concepts.as<double>().data() + row * channels;
+             for (int64_t j = 0; j < channels; ++j) {
+               std::fill_n(values + j * pixels, pixels, static_cast<float>(vector[j]));
+             }
+           },
+       .on_device =
+           [&](Stream& stream, int64_t first, int64_t rows, float* values) {
+             gpu::constant_rows(stream, concepts, pixels, first, rows, values);
+           }});
 }
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
@@ -101,6 +109,7 @@ void register_dff(ExplainerRegistry& registry) {
                 .formula = "h_k of the best concept, [A]+ ~ sum_k h_k w_k^T, all non-negative",
                 .source = "Collins et al. 2018, sec. 3",
                 .forwards = "1, then n from the layer",
+                .host_part = "the factorisation",
                 .variants = {{"paper", "negative values of the layer count as 0"},
                              {"pytorch-grad-cam", "the minimum of every channel is removed first"}},
                 .needs = [](const Subject& subject,

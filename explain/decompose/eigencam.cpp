@@ -32,6 +32,7 @@ void register_eigencam(ExplainerRegistry& registry) {
        .formula = "A v_1, first right singular vector of A [pixels, channels]",
        .source = "Muhammad and Yeasin 2020, sec. III",
        .class_agnostic = true,
+       .host_part = decompose::kEigenHostPart,
        .variants = {{"paper", "A as it is"},
                     {"pytorch-grad-cam", "the mean of every channel is removed first"}},
        .needs = [](const Subject& subject, Settings&) { return activation_needs(subject); },

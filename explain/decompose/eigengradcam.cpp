@@ -23,6 +23,7 @@ void register_eigengradcam(ExplainerRegistry& registry) {
                 .source = "pytorch-grad-cam, eigen_grad_cam",
                 .backwards = "1",
                 .uses_gradient = true,
+                .host_part = decompose::kEigenHostPart,
                 .variants = {{"pytorch-grad-cam", ""}},
                 .needs = [](const Subject& subject, Settings&) { return gradient_needs(subject); },
                 .explain = explain});

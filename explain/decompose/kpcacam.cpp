@@ -47,9 +47,9 @@ Kernel kernel_setting(Settings& settings, int64_t channels) {
 }
 
 /// K [Z, Z], centred in feature space, and the largest magnitude it had before.
-std::pair<std::vector<double>, double> kernel_matrix(const ChannelMatrix& x, const Kernel& kernel) {
-  const auto order = static_cast<size_t>(x.pixels);
-  std::vector<double> matrix = gram(x.values, x.channels, x.pixels);
+std::pair<std::vector<double>, double> kernel_matrix(const LayerMatrix& x, const Kernel& kernel) {
+  const auto order = static_cast<size_t>(x.pixels());
+  std::vector<double> matrix = x.gram(true);
   std::vector<double> squares(order);
   for (size_t p = 0; p < order; ++p) squares[p] = matrix[p * order + p];
   std::vector<double> means(order, 0.0);
@@ -75,19 +75,18 @@ std::pair<std::vector<double>, double> kernel_matrix(const ChannelMatrix& x, con
 
 RawMap first_component(const Tensor& layer, const Kernel& kernel) {
   const Shape& shape = layer.shape();
-  ChannelMatrix x = channel_matrix(layer);
-  if (x.pixels > kMaxEigenOrder) leading_eigenpair({}, x.pixels);  // refuses
-  RawMap map{.raw = Tensor(Shape{shape[2], shape[3]}),
-             .remark = nonfinite_remark(zero_nonfinite(&x))};
-  centre_channels(&x);
-  const auto [matrix, peak] = kernel_matrix(x, kernel);
+  const int64_t pixels = shape[2] * shape[3];
+  if (pixels > kMaxEigenOrder) leading_eigenpair({}, pixels);  // refuses
+  const std::unique_ptr<LayerMatrix> x = layer_matrix(layer, true);
+  RawMap map{.raw = Tensor(Shape{shape[2], shape[3]}), .remark = nonfinite_remark(x->nonfinite())};
+  const auto [matrix, peak] = kernel_matrix(*x, kernel);
   if (!std::isfinite(peak)) {
     throw Error(ErrorKind::kUsage, "the kernel overflows on this layer",
                 "use a smaller gamma or degree, or another kernel");
   }
-  const LeadingEigenpair first = leading_eigenpair(matrix, x.pixels);
+  const LeadingEigenpair first = leading_eigenpair(matrix, pixels);
   constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
-  if (first.value <= peak * static_cast<double>(x.pixels) * kEpsilon) {
+  if (first.value <= peak * static_cast<double>(pixels) * kEpsilon) {
     map.remark = "All pixels of the layer look alike to the kernel: there is no component.";
     return map;
   }
@@ -117,6 +116,7 @@ void register_kpcacam(ExplainerRegistry& registry) {
        .formula = "first kernel principal component of the pixels of A, sigmoid kernel",
        .source = "Karmani et al. 2024",
        .class_agnostic = true,
+       .host_part = "the kernel matrix of the pixels and its eigenvector",
        .needs = [](const Subject& subject, Settings&) { return activation_needs(subject); },
        .explain = explain});
 }

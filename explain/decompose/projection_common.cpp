@@ -1,13 +1,14 @@
 #include <algorithm>
-#include <cmath>
 
 #include "engine/error.h"
+#include "explain/cam/cam_common.h"
 #include "explain/decompose/projection_common.h"
 
 namespace camlucida::decompose {
 
 RawMap project(const Tensor& layer, const PrincipalOptions& options) {
-  const PrincipalComponents found = principal_components(channel_matrix(layer), options);
+  const PrincipalComponents found =
+      principal_components(*layer_matrix(layer, options.centre), options);
   const Shape& shape = layer.shape();
   RawMap map{.raw = Tensor(Shape{shape[2], shape[3]}), .remark = nonfinite_remark(found.nonfinite)};
   Tensor loading(Shape{shape[1]}, DType::kFloat64);
@@ -31,12 +32,7 @@ Tensor times_gradient(const Tensor& layer, const Tensor& gradient, bool magnitud
                                        " does not belong to a layer of shape " +
                                        layer.shape().to_string());
   }
-  Tensor product(layer.shape());
-  const float* a = layer.floats();
-  const float* g = gradient.floats();
-  float* to = product.floats();
-  for (int64_t i = 0; i < layer.count(); ++i) to[i] = a[i] * (magnitude ? std::abs(g[i]) : g[i]);
-  return product;
+  return products(magnitude ? Product::kMagnitude : Product::kPlain, layer, gradient);
 }
 
 std::vector<RawMap> project_gradients(Evidence& evidence, Settings& settings, bool magnitude) {

@@ -8,6 +8,10 @@
 /// What the methods that show the first principal component of a layer share.
 namespace camlucida::decompose {
 
+/// ExplainerDef::host_part of these methods (engine/cuda/solver.h: kLeastDeviceEigenOrder).
+inline constexpr const char* kEigenHostPart =
+    "eigenvectors, where the smaller of pixels and channels is below 192";
+
 /// The score of the first principal component of `layer` [1, C, h, w] as a raw map [h, w], with its
 /// loading ("loading" [C]) and the share of the variance it explains. A layer without components
 /// (constant, all zero, a single pixel when centred) gives zeros and a remark.

@@ -1,8 +1,13 @@
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <utility>
 
+#include "engine/cuda/device_tensor.h"
 #include "engine/image/resample.h"
 #include "engine/passes/passes.h"
+#include "explain/gpu/full_gradient.h"
+#include "explain/gpu/pictures.h"
 #include "explain/gradient/picture_common.h"
 
 /// FullGrad. Srinivas and Fleuret: "Full-Gradient Representation for Neural Network Visualization",
@@ -78,23 +83,78 @@ Needs needs(const Subject& subject, Settings&) {
   return needs;
 }
 
-/// Absolute values scaled to [0, 1], all together or channel by channel, summed over channels.
-class Rescaled {
- public:
-  explicit Rescaled(bool per_channel)
-      : per_channel_(per_channel), epsilon_(per_channel ? 1e-7 : 1e-6) {}
+struct Form {
+  bool per_channel;  ///< values are scaled channel by channel, else all of a layer together
+  Corners corners;
 
-  /// `values` [C, h, w], `pixels` = h w; they become their absolute values.
-  std::vector<double> sum(std::vector<double>& values, size_t pixels) const {
+  double epsilon() const { return per_channel ? 1e-7 : 1e-6; }  // as in the two programs
+};
+
+/// What the picture and the layers add to the map [H, W] of one target.
+class FullMap {
+ public:
+  virtual ~FullMap() = default;
+  /// psi(x * gradient) of the picture.
+  virtual void add_picture(const Tensor& gradient, const Tensor& x) = 0;
+  /// psi(bias * gradient) of a layer.
+  virtual void add_layer(const Tensor& gradient, const std::vector<double>& bias) = 0;
+
+  virtual Tensor map() = 0;
+  /// Sums of x * gradient and of bias * gradient.
+  virtual std::pair<double, double> shares() = 0;
+};
+
+class HostMap final : public FullMap {
+ public:
+  HostMap(const Form& form, int height, int width)
+      : form_(form), height_(height), width_(width), map_(static_cast<size_t>(height * width)) {}
+
+  void add_picture(const Tensor& gradient, const Tensor& x) override {
+    std::vector<double> products = gradient.to_doubles();
+    const std::span<const float> values = x.as<float>();
+    for (size_t i = 0; i < products.size(); ++i) {
+      products[i] *= values[i];
+      input_share_ += products[i];
+    }
+    map_ = rescaled_sum(products, map_.size());
+  }
+
+  void add_layer(const Tensor& gradient, const std::vector<double>& bias) override {
+    const Shape& shape = gradient.shape();
+    std::vector<double> terms = gradient.to_doubles();
+    const size_t run = terms.size() / static_cast<size_t>(shape[1]);
+    for (size_t i = 0; i < terms.size(); ++i) {
+      terms[i] *= bias[bias.size() == 1 ? 0 : i / run];
+      bias_share_ += terms[i];
+    }
+    if (shape.rank() != 4) return;
+    const std::vector<double> sum = rescaled_sum(terms, run);
+    Tensor small(Shape{shape[2], shape[3]});
+    from_double(DType::kFloat32, sum.data(), small.raw(), small.count());
+    const Tensor large = resize_bilinear(small, height_, width_, form_.corners);
+    for (size_t p = 0; p < map_.size(); ++p) map_[p] += large.floats()[p];
+  }
+
+  Tensor map() override {
+    Tensor raw(Shape{height_, width_});
+    from_double(DType::kFloat32, map_.data(), raw.raw(), raw.count());
+    return raw;
+  }
+  std::pair<double, double> shares() override { return {input_share_, bias_share_}; }
+
+ private:
+  /// Absolute values scaled to [0, 1], summed over channels. `values` [C, h, w], `pixels` = h w;
+  /// they become their absolute values.
+  std::vector<double> rescaled_sum(std::vector<double>& values, size_t pixels) const {
     for (double& value : values) value = std::abs(value);
     std::vector<double> total(pixels, 0.0);
-    const size_t group = per_channel_ ? pixels : values.size();
+    const size_t group = form_.per_channel ? pixels : values.size();
     for (size_t first = 0; first < values.size(); first += group) {
       const auto begin = values.begin() + static_cast<std::ptrdiff_t>(first);
       const auto [low, high] =
           std::minmax_element(begin, begin + static_cast<std::ptrdiff_t>(group));
       const double minimum = *low;
-      const double scale = 1.0 / (*high - minimum + epsilon_);
+      const double scale = 1.0 / (*high - minimum + form_.epsilon());
       for (size_t i = first; i < first + group; ++i) {
         total[i % pixels] += (values[i] - minimum) * scale;
       }
@@ -102,10 +162,46 @@ class Rescaled {
     return total;
   }
 
- private:
-  bool per_channel_;
-  double epsilon_;  // as in the two programs
+  Form form_;
+  int height_;
+  int width_;
+  std::vector<double> map_;
+  double input_share_ = 0;
+  double bias_share_ = 0;
 };
+
+class DeviceMap final : public FullMap {
+ public:
+  DeviceMap(const Form& form, int height, int width, const std::shared_ptr<Stream>& stream)
+      : form_{form.per_channel, form.epsilon(), form.corners},
+        map_(gpu::zeros({DType::kFloat64, {1, height, width}}, stream)),
+        shares_(gpu::zeros({DType::kFloat64, {2}}, stream)) {}
+
+  void add_picture(const Tensor& gradient, const Tensor& x) override {
+    gpu::add_rescaled(form_, gradient, x, &map_, &shares_, 0);
+  }
+  void add_layer(const Tensor& gradient, const std::vector<double>& bias) override {
+    const Tensor factors = Tensor::from<double>(Shape{std::ssize(bias)}, bias);
+    gpu::add_rescaled(form_, gradient, factors, &map_, &shares_, 1);
+  }
+  Tensor map() override { return gpu::over_channels(map_, gradient::ChannelRule::kSignedSum); }
+  std::pair<double, double> shares() override {
+    const std::vector<double> both = shares_.to_doubles();
+    return {both[0], both[1]};
+  }
+
+ private:
+  gpu::RescaleForm form_;
+  Tensor map_;
+  Tensor shares_;
+};
+
+std::unique_ptr<FullMap> new_map(const Form& form, const Tensor& x) {
+  const auto height = static_cast<int>(x.shape()[2]);
+  const auto width = static_cast<int>(x.shape()[3]);
+  if (on_device(x)) return std::make_unique<DeviceMap>(form, height, width, stream_of(x));
+  return std::make_unique<HostMap>(form, height, width);
+}
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const bool per_channel =
@@ -116,47 +212,20 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
                       {"aligned", "half-pixel"}) == "aligned"
           ? Corners::kAligned
           : Corners::kHalfPixel;
-  const Rescaled rescaled(per_channel);
   const Tensor& x = evidence.input();
-  const Shape& shape = x.shape();
-  const auto height = static_cast<int>(shape[2]);
-  const auto width = static_cast<int>(shape[3]);
-  const auto pixels = static_cast<size_t>(height * width);
   const std::vector<BiasedLayer> layers = biased_layers(evidence.subject());
   settings.record("layers", static_cast<double>(layers.size()));
 
   std::vector<RawMap> maps;
   for (size_t t = 0; t < evidence.targets().size(); ++t) {
-    std::vector<double> products = evidence.gradient(evidence.subject().input, t).to_doubles();
-    double input_share = 0;
-    for (size_t i = 0; i < products.size(); ++i) {
-      products[i] *= x.floats()[i];
-      input_share += products[i];
-    }
-    std::vector<double> map = rescaled.sum(products, pixels);
-
-    double bias_share = 0;
+    const std::unique_ptr<FullMap> map = new_map({per_channel, corners}, x);
+    map->add_picture(evidence.gradient(evidence.subject().input, t), x);
     for (const BiasedLayer& layer : layers) {
-      const Tensor gradient = evidence.gradient(layer.value, t);
-      const Shape& own = gradient.shape();
-      std::vector<double> terms = gradient.to_doubles();
-      const size_t run = terms.size() / static_cast<size_t>(own[1]);
-      for (size_t i = 0; i < terms.size(); ++i) {
-        terms[i] *= layer.bias[layer.bias.size() == 1 ? 0 : i / run];
-        bias_share += terms[i];
-      }
-      if (own.rank() != 4) continue;
-      const std::vector<double> sum = rescaled.sum(terms, run);
-      Tensor small(Shape{own[2], own[3]});
-      from_double(DType::kFloat32, sum.data(), small.raw(), small.count());
-      const Tensor large = resize_bilinear(small, height, width, corners);
-      for (size_t p = 0; p < pixels; ++p) map[p] += large.floats()[p];
+      map->add_layer(evidence.gradient(layer.value, t), layer.bias);
     }
-
-    RawMap result;
-    result.raw = Tensor(Shape{shape[2], shape[3]});
-    from_double(DType::kFloat32, map.data(), result.raw.raw(), result.raw.count());
+    RawMap result{.raw = map->map()};
     const double score = evidence.score(t);
+    const auto [input_share, bias_share] = map->shares();
     result.series["completeness"] = {input_share, bias_share, score,
                                      score - input_share - bias_share};
     maps.push_back(std::move(result));

@@ -1,7 +1,10 @@
 #include <algorithm>
 
+#include "engine/cuda/device_tensor.h"
 #include "engine/image/resample.h"
 #include "explain/cam/cam_common.h"
+#include "explain/gpu/maps.h"
+#include "explain/gpu/pictures.h"
 #include "explain/gradient/picture_common.h"
 
 /// Guided Grad-CAM. Selvaraju et al.: "Grad-CAM: Visual Explanations from Deep Networks via
@@ -25,28 +28,34 @@ Tensor guided_gradients(Evidence& evidence) {
   session->forward(evidence.input());
   session->backward(seeds_of(evidence.targets(), session->activation(subject.score)));
   evidence.count({.forwards = 1, .backwards = 1});
-  return session->gradient(subject.input);
+  return evidence.keep(session->gradient(subject.input));
+}
+
+/// U([L]+) g, float64 [C, H, W].
+Tensor attribution_of(const Tensor& map, const Tensor& guided) {
+  const auto height = static_cast<int>(guided.shape()[1]);
+  const auto width = static_cast<int>(guided.shape()[2]);
+  if (on_device(guided)) {
+    return gpu::masked(gpu::enlarged(map, height, width, {.rectify = true}), guided);
+  }
+  Tensor coarse = map.clone();
+  for (float& value : coarse.as<float>()) value = std::max(value, 0.0f);
+  const Tensor mask = resize_bilinear(coarse, height, width);
+  const std::span<const float> weights = mask.as<float>();
+  const std::span<const float> g = guided.as<float>();
+  Tensor attribution(guided.shape(), DType::kFloat64);
+  const std::span<double> a = attribution.as<double>();
+  for (size_t i = 0; i < a.size(); ++i) a[i] = double{weights[i % weights.size()]} * g[i];
+  return attribution;
 }
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
-  const std::string channels = gradient::read_channels(settings, "signed-sum");
-  const Shape& shape = evidence.input().shape();
-  const int64_t pixels = shape[2] * shape[3];
+  const gradient::ChannelRule channels = gradient::read_channels(settings, "signed-sum");
   const Tensor guided = guided_gradients(evidence);
-  std::vector<RawMap> maps =
-      maps_of_weights(evidence, each_plane([](auto, auto g) { return mean(g); }));
+  std::vector<RawMap> maps = maps_of_weights(evidence, mean_gradient);
   for (size_t t = 0; t < maps.size(); ++t) {
-    Tensor coarse = maps[t].raw;
-    for (float& value : coarse.as<float>()) value = std::max(value, 0.0f);
-    const Tensor mask =
-        resize_bilinear(coarse, static_cast<int>(shape[2]), static_cast<int>(shape[3]));
-    Tensor own(Shape{shape[1], shape[2], shape[3]});
-    std::copy_n(guided.floats() + static_cast<int64_t>(t) * own.count(), own.count(), own.floats());
-    Tensor attribution(own.shape(), DType::kFloat64);
-    const std::span<double> a = attribution.as<double>();
-    for (size_t i = 0; i < a.size(); ++i) {
-      a[i] = double{mask.floats()[i % static_cast<size_t>(pixels)]} * own.floats()[i];
-    }
+    const Tensor own = gradient::without_batch(guided.rows(static_cast<int64_t>(t), 1));
+    const Tensor attribution = attribution_of(maps[t].raw, own);
     maps[t].raw = gradient::over_channels(attribution, channels);
     maps[t].artefacts["attribution"] = attribution;
     maps[t].artefacts["gradient"] = own;

@@ -13,15 +13,11 @@ namespace camlucida {
 namespace {
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
-  const std::string channels = gradient::read_channels(settings, "signed-sum");
-  const Tensor& x = evidence.input();
-  const Shape& shape = x.shape();
+  const gradient::ChannelRule channels = gradient::read_channels(settings, "signed-sum");
   std::vector<RawMap> maps;
   for (size_t t = 0; t < evidence.targets().size(); ++t) {
     const Tensor g = evidence.gradient(evidence.subject().input, t);
-    Tensor attribution(Shape{shape[1], shape[2], shape[3]}, DType::kFloat64);
-    const std::span<double> a = attribution.as<double>();
-    for (size_t i = 0; i < a.size(); ++i) a[i] = double{x.floats()[i]} * g.floats()[i];
+    const Tensor attribution = gradient::attribution(evidence.input(), {}, g);
     maps.push_back({.raw = gradient::over_channels(attribution, channels),
                     .artefacts = {{"attribution", attribution}}});
   }

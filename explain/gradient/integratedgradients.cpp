@@ -1,7 +1,10 @@
 #include <algorithm>
-#include <cmath>
 
-#include "engine/image/blur.h"
+#include "engine/cuda/device_tensor.h"
+#include "explain/blurring.h"
+#include "explain/cam/cam_common.h"
+#include "explain/gpu/pictures.h"
+#include "explain/gradient/moments_common.h"
 #include "explain/gradient/picture_common.h"
 
 /// Integrated gradients. Sundararajan, Taly, Yan: "Axiomatic Attribution for Deep Networks", ICML
@@ -19,74 +22,92 @@
 namespace camlucida {
 namespace {
 
+using namespace gradient;
+
 constexpr double kBlurSigma = 10.0;
+
+/// The same colour at every pixel of `x` [1, C, H, W].
+Tensor of_colour(const std::vector<float>& colour, const Tensor& x) {
+  if (on_device(x)) return gpu::of_colour(colour, x.shape(), stream_of(x));
+  const int64_t pixels = x.shape().count(2, 4);
+  Tensor result(x.shape());
+  for (size_t c = 0; c < colour.size(); ++c) {
+    std::fill_n(result.floats() + static_cast<int64_t>(c) * pixels, pixels, colour[c]);
+  }
+  return result;
+}
 
 Tensor make_baseline(const std::string& kind, const Evidence& evidence) {
   const Tensor& x = evidence.input();
-  if (kind == "blur") return gaussian_blur(x, kBlurSigma);
-  const Shape& shape = x.shape();
-  Tensor baseline(shape);
-  if (kind == "zero") return baseline;
-  const Preprocessing& recipe = evidence.subject().preprocessing;
-  if (kind == "black" && recipe.channels() != shape[1]) {
-    throw Error(ErrorKind::kUsage,
-                "integratedgradients knows no black for an input of " + std::to_string(shape[1]) +
-                    " channels",
-                "use another baseline: zero, mean or blur");
+  if (kind == "blur") return gaussian_blurred(x, kBlurSigma);
+  const int64_t channels = x.shape()[1];
+  std::vector<float> colour(static_cast<size_t>(channels), 0.0f);
+  if (kind == "mean") {
+    const std::vector<double> means = channel_means(x);
+    colour.assign(means.begin(), means.end());
+  } else if (kind == "black") {
+    const Preprocessing& recipe = evidence.subject().preprocessing;
+    if (recipe.channels() != channels) {
+      throw Error(ErrorKind::kUsage,
+                  "integratedgradients knows no black for an input of " + std::to_string(channels) +
+                      " channels",
+                  "use another baseline: zero, mean or blur");
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      colour[static_cast<size_t>(c)] = recipe.normalise(static_cast<int>(c), 0.0f);
+    }
   }
-  const int64_t pixels = shape[2] * shape[3];
-  for (int64_t c = 0; c < shape[1]; ++c) {
-    const float* plane = x.floats() + c * pixels;
-    double sum = 0;
-    for (int64_t p = 0; p < pixels; ++p) sum += plane[p];
-    const float value = kind == "black" ? recipe.normalise(static_cast<int>(c), 0.0f)
-                                        : static_cast<float>(sum / static_cast<double>(pixels));
-    std::fill_n(baseline.floats() + c * pixels, pixels, value);
-  }
-  return baseline;
+  return of_colour(colour, x);
+}
+
+/// Pictures at the middle of `steps` equal steps from `from` to `to`, which outlive the source.
+RowSource path(const Tensor& from, const Tensor& to, int64_t steps) {
+  return {.on_host =
+              [&from, &to, steps](int64_t row, float* values) {
+                const double at = (static_cast<double>(row) + 0.5) / static_cast<double>(steps);
+                const std::span<const float> start = from.as<float>();
+                const std::span<const float> end = to.as<float>();
+                for (size_t i = 0; i < start.size(); ++i) {
+                  const double x0 = start[i];
+                  values[i] = static_cast<float>(x0 + at * (end[i] - x0));
+                }
+              },
+          .on_device =
+              [&from, &to, steps](Stream& stream, int64_t first, int64_t rows, float* values) {
+                gpu::path_rows(stream, from, to, steps, first, rows, values);
+              }};
+}
+
+/// `picture` as the only variant.
+RowSource alone(const Tensor& picture) {
+  return {
+      .on_host = [&picture](int64_t,
+                            float* row) { std::copy_n(picture.floats(), picture.count(), row); },
+      .on_device =
+          [&picture](Stream& stream, int64_t, int64_t, float* row) {
+            stream.copy(row, device_data(picture, stream), picture.bytes());
+          }};
 }
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const int64_t steps = settings.integer("steps", 50, 1, 100000);
-  const std::string channels = gradient::read_channels(settings, "signed-sum");
+  const ChannelRule channels = read_channels(settings, "signed-sum");
   const Tensor baseline = make_baseline(
       settings.choice("baseline", "zero", {"zero", "black", "mean", "blur"}), evidence);
   const Tensor& x = evidence.input();
-  const auto count = static_cast<size_t>(x.count());
-  const size_t targets = evidence.targets().size();
-
-  std::vector<std::vector<double>> sums(targets, std::vector<double>(count, 0.0));
-  gradient::visit_gradients(
-      evidence, steps,
-      [&](int64_t row, float* values) {
-        const double at = (static_cast<double>(row) + 0.5) / static_cast<double>(steps);
-        for (size_t i = 0; i < count; ++i) {
-          const double from = baseline.floats()[i];
-          values[i] = static_cast<float>(from + at * (x.floats()[i] - from));
-        }
-      },
-      [&](int64_t, size_t t, const float* gradient, double) {
-        for (size_t i = 0; i < count; ++i) sums[t][i] += gradient[i];
-      });
-  const Tensor scores =
-      evidence.probe(1, [&](int64_t, float* row) { std::copy_n(baseline.floats(), count, row); });
+  const Subject& subject = evidence.subject();
+  const std::vector<std::vector<Tensor>> sums = gradient_powers(
+      evidence, picture_needs(subject), subject.input, steps, path(baseline, x, steps), 1);
+  const Tensor scores = evidence.probe(1, alone(baseline));
 
   std::vector<RawMap> maps;
-  const Shape& shape = x.shape();
-  for (size_t t = 0; t < targets; ++t) {
-    Tensor attribution(Shape{shape[1], shape[2], shape[3]}, DType::kFloat64);
-    const std::span<double> a = attribution.as<double>();
-    double sum = 0;
-    for (size_t i = 0; i < count; ++i) {
-      const double way = double{x.floats()[i]} - baseline.floats()[i];
-      a[i] = way * sums[t][i] / static_cast<double>(steps);
-      sum += a[i];
-    }
+  for (size_t t = 0; t < sums.size(); ++t) {
+    const Tensor a = attribution(x, baseline, sums[t][0], static_cast<double>(steps));
+    const double sum = sum_of(a);
     const double rise = evidence.score(t) - evidence.targets()[t].score(scores);
-    RawMap map{.raw = gradient::over_channels(attribution, channels),
-               .artefacts = {{"attribution", attribution}},
-               .series = {{"completeness", {sum, rise, sum - rise}}}};
-    maps.push_back(std::move(map));
+    maps.push_back({.raw = over_channels(a, channels),
+                    .artefacts = {{"attribution", a}},
+                    .series = {{"completeness", {sum, rise, sum - rise}}}});
   }
   return maps;
 }

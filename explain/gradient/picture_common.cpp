@@ -1,7 +1,7 @@
 #include "explain/gradient/picture_common.h"
 
-#include <algorithm>
-#include <cmath>
+#include "engine/cuda/device_tensor.h"
+#include "explain/gpu/pictures.h"
 
 namespace camlucida::gradient {
 
@@ -12,11 +12,16 @@ Needs picture_needs(const Subject& subject, const std::string& rule) {
   return needs;
 }
 
-std::string read_channels(Settings& settings, const std::string& fallback) {
-  return settings.choice("channels", fallback, {"signed-sum", "abs-sum", "max-abs"});
+ChannelRule read_channels(Settings& settings, const std::string& fallback) {
+  const std::string rule =
+      settings.choice("channels", fallback, {"signed-sum", "abs-sum", "max-abs"});
+  return rule == "signed-sum" ? ChannelRule::kSignedSum
+         : rule == "abs-sum"  ? ChannelRule::kAbsSum
+                              : ChannelRule::kMaxAbs;
 }
 
-Tensor over_channels(const Tensor& values, const std::string& how) {
+Tensor over_channels(const Tensor& values, ChannelRule rule) {
+  if (on_device(values)) return gpu::over_channels(values, rule);
   const Shape& shape = values.shape();
   const int64_t height = shape[shape.rank() - 2];
   const int64_t width = shape[shape.rank() - 1];
@@ -25,61 +30,46 @@ Tensor over_channels(const Tensor& values, const std::string& how) {
   std::vector<double> map(static_cast<size_t>(pixels), 0.0);
   for (size_t i = 0; i < all.size(); ++i) {
     double& pixel = map[i % static_cast<size_t>(pixels)];
-    if (how == "signed-sum") {
-      pixel += all[i];
-    } else if (how == "abs-sum") {
-      pixel += std::abs(all[i]);
-    } else {
-      pixel = std::max(pixel, std::abs(all[i]));
-    }
+    pixel = with_channel(rule, pixel, all[i]);
   }
   Tensor result(Shape{height, width});
   from_double(DType::kFloat32, map.data(), result.raw(), pixels);
   return result;
 }
 
-std::vector<RawMap> picture_gradients(Evidence& evidence, const std::string& channels) {
-  const Shape& shape = evidence.input().shape();
+Tensor attribution(const Tensor& x, const Tensor& origin, const Tensor& values, double divisor) {
+  if (on_device(x)) return without_batch(gpu::attribution(x, origin, values, divisor));
+  Tensor result(x.shape(), DType::kFloat64);
+  const std::vector<double> factors = values.to_doubles();
+  const float* from = origin.defined() ? origin.floats() : nullptr;
+  const float* to = x.floats();
+  const std::span<double> a = result.as<double>();
+  for (size_t i = 0; i < a.size(); ++i) {
+    a[i] = (to[i] - (from == nullptr ? 0.0 : from[i])) * factors[i] / divisor;
+  }
+  return without_batch(result);
+}
+
+double sum_of(const Tensor& values) {
+  if (on_device(values)) return gpu::sum(values);
+  double sum = 0;
+  for (const double value : values.to_doubles()) sum += value;
+  return sum;
+}
+
+Tensor without_batch(const Tensor& values) {
+  const std::vector<int64_t>& dims = values.shape().dims();
+  return values.reshaped(Shape(std::vector<int64_t>(dims.begin() + 1, dims.end())));
+}
+
+std::vector<RawMap> picture_gradients(Evidence& evidence, ChannelRule rule) {
   std::vector<RawMap> maps;
   for (size_t t = 0; t < evidence.targets().size(); ++t) {
     const Tensor gradient = evidence.gradient(evidence.subject().input, t);
-    maps.push_back(
-        {.raw = over_channels(gradient, channels),
-         .artefacts = {{"gradient", gradient.reshaped({shape[1], shape[2], shape[3]})}}});
+    maps.push_back({.raw = over_channels(gradient, rule),
+                    .artefacts = {{"gradient", without_batch(gradient)}}});
   }
   return maps;
-}
-
-void visit_gradients(Evidence& evidence, int64_t count, const Evidence::FillRow& fill,
-                     const GradientVisitor& visit) {
-  const Subject& subject = evidence.subject();
-  const std::vector<Target>& targets = evidence.targets();
-  Needs needs = picture_needs(subject);
-  needs.seeds_per_image = static_cast<int>(targets.size());
-  const Shape& row_shape = evidence.input().shape();
-  const SessionPool::Lease session = evidence.pool().lend_batch(row_shape, count, needs);
-  const int64_t batch = session->plan().desc(subject.input).shape[0];
-  const int64_t row_count = row_shape.count();
-  Shape shape = row_shape;
-  shape[0] = batch;
-  Tensor rows(shape);
-  for (int64_t first = 0; first < count; first += batch) {
-    const int64_t used = std::min(batch, count - first);
-    // Rows beyond the last variant keep what they had: nobody looks at them.
-    for (int64_t i = 0; i < used; ++i) fill(first + i, rows.floats() + i * row_count);
-    session->forward(rows);
-    const Tensor scores = session->activation(subject.score);
-    session->backward(seeds_of(targets, scores));
-    const Tensor gradients = session->gradient(subject.input);  // [T * batch, C, H, W]
-    for (int64_t i = 0; i < used; ++i) {
-      for (size_t t = 0; t < targets.size(); ++t) {
-        const int64_t at = static_cast<int64_t>(t) * batch + i;
-        visit(first + i, t, gradients.floats() + at * row_count, targets[t].score(scores, i));
-      }
-    }
-    evidence.progress(first + used, count);
-  }
-  evidence.count({.forwards = count, .backwards = count});
 }
 
 }  // namespace camlucida::gradient

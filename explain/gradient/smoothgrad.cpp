@@ -1,7 +1,5 @@
-#include <algorithm>
-
+#include "explain/gradient/moments_common.h"
 #include "explain/gradient/picture_common.h"
-#include "explain/random.h"
 
 /// SmoothGrad. Smilkov, Thorat, Kim, Viégas, Wattenberg: "SmoothGrad: removing noise by adding
 /// noise", arXiv 1706.03825, section 3; its square and variance: Hooker, Erhan, Kindermans, Kim: "A
@@ -20,52 +18,29 @@
 namespace camlucida {
 namespace {
 
+using namespace gradient;
+
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const int64_t samples = settings.integer("samples", 50, 1, 100000);
   const double noise = settings.number("noise", 0.15, 0.0, 10.0);
-  const bool squares = settings.variant() != "paper";
-  const bool variance = settings.variant() == "variance";
-  const std::string channels = gradient::read_channels(settings, "abs-sum");
+  const Moment moment = settings.variant() == "squared"    ? Moment::kSquare
+                        : settings.variant() == "variance" ? Moment::kVariance
+                                                           : Moment::kMean;
+  const ChannelRule channels = read_channels(settings, "abs-sum");
   const uint64_t seed = settings.seed();
   const Tensor& x = evidence.input();
-  const auto count = static_cast<size_t>(x.count());
-  const auto [low, high] = std::minmax_element(x.as<float>().begin(), x.as<float>().end());
-  const double sigma = noise * (double{*high} - *low);
+  const auto [low, high] = extremes(x);
+  const double sigma = noise * (double{high} - low);
   settings.record("sigma", sigma);
 
-  struct Moments {
-    std::vector<double> sum, squares;
-  };
-  std::vector<Moments> moments(evidence.targets().size(),
-                               {std::vector<double>(count, 0.0), std::vector<double>(count, 0.0)});
-  gradient::visit_gradients(
-      evidence, samples,
-      [&](int64_t row, float* values) {
-        Random random(seed, static_cast<uint64_t>(row));
-        for (size_t i = 0; i < count; ++i) {
-          values[i] = static_cast<float>(x.floats()[i] + sigma * random.normal());
-        }
-      },
-      [&](int64_t, size_t t, const float* gradient, double) {
-        for (size_t i = 0; i < count; ++i) {
-          moments[t].sum[i] += gradient[i];
-          moments[t].squares[i] += double{gradient[i]} * gradient[i];
-        }
-      });
-
+  const Subject& subject = evidence.subject();
+  const RowSource pictures = noisy_pictures(x, sigma, seed);
   std::vector<RawMap> maps;
-  const Shape& shape = x.shape();
-  const auto n = static_cast<double>(samples);
-  for (const Moments& moment : moments) {
-    Tensor attribution(Shape{shape[1], shape[2], shape[3]}, DType::kFloat64);
-    const std::span<double> a = attribution.as<double>();
-    for (size_t i = 0; i < count; ++i) {
-      const double mean = moment.sum[i] / n;
-      a[i] = squares ? moment.squares[i] / n : mean;
-      if (variance) a[i] = std::max(a[i] - mean * mean, 0.0);
-    }
-    maps.push_back({.raw = gradient::over_channels(attribution, channels),
-                    .artefacts = {{"attribution", attribution}}});
+  for (const std::vector<Tensor>& powers :
+       gradient_powers(evidence, picture_needs(subject), subject.input, samples, pictures, 2)) {
+    const Tensor attribution = without_batch(moments(moment, powers[0], powers[1], samples));
+    maps.push_back(
+        {.raw = over_channels(attribution, channels), .artefacts = {{"attribution", attribution}}});
   }
   return maps;
 }

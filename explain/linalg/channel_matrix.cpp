@@ -8,12 +8,17 @@
 
 namespace camlucida {
 
-ChannelMatrix channel_matrix(const Tensor& layer) {
+void check_layer(const Tensor& layer) {
   const Shape& shape = layer.shape();
   if (!layer.defined() || shape.rank() != 4 || shape[0] != 1 || layer.dtype() != DType::kFloat32) {
     throw Error(ErrorKind::kUsage,
                 "a layer of one picture has the shape [1, C, h, w], not " + shape.to_string());
   }
+}
+
+ChannelMatrix channel_matrix(const Tensor& layer) {
+  check_layer(layer);
+  const Shape& shape = layer.shape();
   return {shape[2] * shape[3], shape[1], layer.to_doubles()};
 }
 

@@ -16,7 +16,9 @@ struct ChannelMatrix {
   std::vector<double> values;
 };
 
-/// `layer` [1, P, h, w] float32 as a matrix. Throws Error(kUsage) for another shape.
+/// Throws Error(kUsage) unless `layer` is float32 [1, P, h, w].
+void check_layer(const Tensor& layer);
+/// `layer` as a matrix; throws as check_layer.
 ChannelMatrix channel_matrix(const Tensor& layer);
 
 /// The matrix turned round, [Z][P]: all channels of pixel 0, then of pixel 1 ...

@@ -4,23 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <span>
 
 #include "engine/error.h"
-#include "explain/linalg/symmetric_eigen.h"
 
 namespace camlucida {
 namespace {
-
-/// vector [count] times `rows` [count, order]: [order].
-std::vector<double> combine(const double* vector, const std::vector<double>& rows, size_t count,
-                            size_t order) {
-  std::vector<double> result(order, 0.0);
-  for (size_t k = 0; k < count; ++k) {
-    const double* row = rows.data() + k * order;
-    for (size_t i = 0; i < order; ++i) result[i] += vector[k] * row[i];
-  }
-  return result;
-}
 
 void scale(std::vector<double>& values, double factor) {
   for (double& v : values) v *= factor;
@@ -62,6 +51,18 @@ double sign_of(SignRule rule, const std::vector<double>& score, const std::vecto
   return 1.0;
 }
 
+std::vector<double> row_of(std::span<const double> rows, int64_t i, size_t size) {
+  const auto row = rows.subspan(static_cast<size_t>(i) * size, size);
+  return {row.begin(), row.end()};
+}
+
+void check(int64_t pixels, int64_t channels, int64_t count, bool complete) {
+  if (pixels >= 1 && channels >= 1 && count >= 1 && complete) return;
+  throw Error(ErrorKind::kUsage, "cannot take " + std::to_string(count) + " components of " +
+                                     std::to_string(channels) + " channels with " +
+                                     std::to_string(pixels) + " pixels");
+}
+
 }  // namespace
 
 SignRule parse_sign_rule(const std::string& name) {
@@ -78,53 +79,46 @@ SignRule parse_sign_rule(const std::string& name) {
 }
 
 PrincipalComponents principal_components(ChannelMatrix x, const PrincipalOptions& options) {
-  if (x.pixels < 1 || x.channels < 1 || options.count < 1 ||
-      x.values.size() != static_cast<size_t>(x.pixels) * static_cast<size_t>(x.channels)) {
-    throw Error(ErrorKind::kUsage, "cannot take " + std::to_string(options.count) +
-                                       " components of " + std::to_string(x.channels) +
-                                       " channels with " + std::to_string(x.pixels) + " pixels");
-  }
-  const auto pixels = static_cast<size_t>(x.pixels);
-  const auto channels = static_cast<size_t>(x.channels);
-  PrincipalComponents result;
-  result.nonfinite = zero_nonfinite(&x);
-  double squares = 0.0;  // before centring, whose rounding is relative to them
-  for (double v : x.values) squares += v * v;
-  const std::vector<double> channel_sum =
-      combine(std::vector<double>(channels, 1.0).data(), x.values, channels, pixels);
-  if (options.centre) centre_channels(&x);
+  check(x.pixels, x.channels, options.count,
+        x.values.size() == static_cast<size_t>(x.pixels) * static_cast<size_t>(x.channels));
+  return principal_components(*layer_matrix(std::move(x), options.centre), options);
+}
 
-  const int64_t order = std::min(x.pixels, x.channels);
+PrincipalComponents principal_components(const LayerMatrix& x, const PrincipalOptions& options) {
+  check(x.pixels(), x.channels(), options.count, true);
+  const auto pixels = static_cast<size_t>(x.pixels());
+  const auto channels = static_cast<size_t>(x.channels());
+  PrincipalComponents result;
+  result.nonfinite = x.nonfinite();
+
+  const int64_t order = std::min(x.pixels(), x.channels());
   if (order > kMaxEigenOrder) decompose_symmetric({}, order, 0);  // refuses before memory is taken
   const bool by_pixel = pixels <= channels;
-  const std::vector<double> rows = pixel_rows(x);
-  const SymmetricEigen eigen = decompose_symmetric(
-      by_pixel ? gram(x.values, x.channels, x.pixels) : gram(rows, x.pixels, x.channels), order,
-      std::min(order, options.count));
+  const SymmetricEigen eigen = x.eigen(by_pixel, std::min(order, options.count));
 
   constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
+  // Centring rounds relative to the squares before.
   const double noise =
       std::max(eigen.values[0] * static_cast<double>(std::max(pixels, channels)) * kEpsilon,
-               squares * std::pow(static_cast<double>(pixels) * kEpsilon, 2));
+               x.squares() * std::pow(static_cast<double>(pixels) * kEpsilon, 2));
   for (double value : eigen.values) {
     result.total += std::max(value, 0.0);
     if (value > noise) ++result.rank;
   }
   result.count = std::min(options.count, result.rank);
+  const std::vector<double> channel_sum =
+      options.sign == SignRule::kCorrelation ? x.channel_sum() : std::vector<double>();
+  const std::span<const double> vectors(eigen.vectors.data(),
+                                        static_cast<size_t>(result.count * order));
+  const std::vector<double> others = by_pixel ? x.over_pixels(vectors) : x.over_channels(vectors);
   for (int64_t i = 0; i < result.count; ++i) {
     const double variance = eigen.values[static_cast<size_t>(i)];
     const double singular = std::sqrt(variance);
-    const double* vector = eigen.vectors.data() + i * order;
-    std::vector<double> score;
-    std::vector<double> loading;
+    std::vector<double> score = row_of(by_pixel ? vectors : others, i, pixels);
+    std::vector<double> loading = row_of(by_pixel ? others : vectors, i, channels);
     if (by_pixel) {
-      score.assign(vector, vector + pixels);
-      loading = combine(vector, rows, pixels, channels);
       scale(score, singular);
       scale(loading, 1.0 / singular);
-    } else {
-      loading.assign(vector, vector + channels);
-      score = combine(vector, x.values, channels, pixels);
     }
     if (sign_of(options.sign, score, loading, channel_sum) < 0.0) {
       scale(score, -1.0);

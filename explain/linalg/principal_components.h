@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "explain/linalg/channel_matrix.h"
+#include "explain/linalg/layer_matrix.h"
 
 /// Principal components of a layer: what EigenCAM, DecomCAM and their relatives show.
 ///
@@ -50,5 +50,7 @@ struct PrincipalComponents {
 /// may mix with each other. Throws Error(kUsage) for an empty matrix or count < 1, Error(kResource)
 /// if min(Z, P) > kMaxEigenOrder.
 PrincipalComponents principal_components(ChannelMatrix x, const PrincipalOptions& options = {});
+/// The same of a matrix that is centred or not as `options` says.
+PrincipalComponents principal_components(const LayerMatrix& x, const PrincipalOptions& options);
 
 }  // namespace camlucida

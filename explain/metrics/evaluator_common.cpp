@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 
 #include "engine/error.h"
 #include "explain/metrics/evaluator.h"
@@ -11,25 +10,15 @@ namespace camlucida::metrics {
 Probe probe_of(const Model& model, const Shape& input_shape) {
   return [&model, input_shape](int64_t count, const FillRow& fill) {
     const Needs needs{.outputs = {model.score_name()}, .score = model.score_name()};
-    const SessionPool::Lease session = model.sessions().lend_batch(input_shape, count, needs);
-    Tensor rows(session->plan().desc(model.input_name()).shape);
-    const int64_t batch = rows.shape()[0];
-    const int64_t row_size = rows.count() / batch;
+    const RowSource variants{.on_host = fill};
+    RowBatch rows(input_shape, variants);
     Tensor all;
-    for (int64_t first = 0; first < count; first += batch) {
-      const int64_t used = std::min(batch, count - first);
-      for (int64_t i = 0; i < used; ++i) fill(first + i, rows.floats() + i * row_size);
-      session->forward(rows);
-      const Tensor scores = session->activation(model.score_name());
-      if (!all.defined()) {
-        Shape shape = scores.shape();
-        shape[0] = count;
-        all = Tensor(shape);
-      }
-      const int64_t stride = scores.count() / batch;
-      std::memcpy(all.floats() + first * stride, scores.floats(),
-                  static_cast<size_t>(used * stride) * sizeof(float));
-    }
+    model.sessions().in_passes(
+        input_shape, count, needs, [&](Session& session, int64_t first, int64_t used) {
+          const int64_t batch = session.plan().desc(model.input_name()).shape[0];
+          session.forward(rows.fill(session.stream(), batch, first, used));
+          put_rows(session.activation(model.score_name()), first, used, count, &all);
+        });
     return all;
   };
 }

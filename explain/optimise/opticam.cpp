@@ -2,8 +2,8 @@
 #include <array>
 #include <cmath>
 
-#include "explain/explainer.h"
-#include "explain/optimise/channel_mask_common.h"
+#include "explain/gpu/mask_search.h"
+#include "explain/on_host.h"
 #include "explain/perturb/masking_common.h"
 
 /// Opti-CAM. Zhang, Torres, Sicre, Avrithis, Ayache: "Opti-CAM: Optimizing saliency maps for
@@ -51,34 +51,6 @@ Parameters read(Settings& settings) {
   return parameters;
 }
 
-/// Kingma, Ba: "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1.
-class Adam {
- public:
-  Adam(size_t size, double rate) : rate_(rate), mean_(size, 0.0), square_(size, 0.0) {}
-
-  void step(std::span<const double> gradient, std::span<double> values) {
-    first_ *= kBeta1;
-    second_ *= kBeta2;
-    for (size_t i = 0; i < values.size(); ++i) {
-      mean_[i] = kBeta1 * mean_[i] + (1 - kBeta1) * gradient[i];
-      square_[i] = kBeta2 * square_[i] + (1 - kBeta2) * gradient[i] * gradient[i];
-      const double spread = std::sqrt(square_[i] / (1 - second_)) + kEpsilon;
-      values[i] -= rate_ * (mean_[i] / (1 - first_)) / spread;
-    }
-  }
-
- private:
-  static constexpr double kBeta1 = 0.9;
-  static constexpr double kBeta2 = 0.999;
-  static constexpr double kEpsilon = 1e-8;
-
-  double rate_;
-  double first_ = 1;  // beta1^t
-  double second_ = 1;
-  std::vector<double> mean_;
-  std::vector<double> square_;
-};
-
 /// The network on masked pictures: y(x . m) and d y / d m.
 class MaskedScore {
  public:
@@ -123,28 +95,83 @@ class MaskedScore {
 };
 
 Tensor vector_tensor(const std::vector<double>& values) {
-  return Tensor::from<double>(Shape{static_cast<int64_t>(values.size())}, values);
+  return Tensor::from<double>(Shape{std::ssize(values)}, values);
+}
+
+class HostSearch final : public MaskSearch {
+ public:
+  HostSearch(Evidence& evidence, Session& session, const Target& target, const SearchForm& form)
+      : mask_(evidence.activation(evidence.subject().layer),
+              static_cast<int>(evidence.input().shape()[2]),
+              static_cast<int>(evidence.input().shape()[3]), form.normaliser),
+        score_(evidence, session, target),
+        adam_{form.learning_rate},
+        u_(mask_.alpha().size(), form.initial),
+        gradient_(u_.size(), 0.0),
+        mean_(u_.size(), 0.0),
+        square_(u_.size(), 0.0),
+        mask_gradient_(static_cast<size_t>(mask_.mask().count())) {}
+
+  Answer evaluate() override {
+    const bool defined = mask_.forward(u_);
+    return {defined, score_.forward(mask_.mask())};
+  }
+  void differentiate(double factor) override {
+    score_.backward(factor, mask_gradient_);
+    mask_.backward(mask_gradient_, gradient_);
+  }
+  void advance() override {
+    first_ *= Adam::kBeta1;
+    second_ *= Adam::kBeta2;
+    for (size_t k = 0; k < u_.size(); ++k) {
+      adam_.step(gradient_[k], first_, second_, &mean_[k], &square_[k], &u_[k]);
+    }
+  }
+
+  Tensor u() const override { return vector_tensor(u_); }
+  Tensor alpha() const override { return vector_tensor(mask_.alpha()); }
+  Tensor gradient() const override { return vector_tensor(gradient_); }
+  Tensor saliency() const override { return mask_.saliency().clone(); }
+  Tensor mask() const override { return mask_.mask().clone(); }
+
+ private:
+  ChannelMask mask_;
+  MaskedScore score_;
+  Adam adam_;
+  std::vector<double> u_;
+  std::vector<double> gradient_;
+  double first_ = 1;   // kBeta1^t
+  double second_ = 1;  // kBeta2^t
+  std::vector<double> mean_;
+  std::vector<double> square_;
+  std::vector<double> mask_gradient_;
+};
+
+/// Vectors [C] under each other.
+Tensor stacked(const std::vector<Tensor>& vectors) {
+  std::vector<double> all;
+  for (const Tensor& vector : vectors) {
+    const std::vector<double> values = vector.to_doubles();
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return Tensor::from<double>(Shape{std::ssize(vectors), vectors[0].count()}, all);
 }
 
 /// One run for one target. `report` is told how many steps are done.
-RawMap optimise(ChannelMask& mask, MaskedScore& score, const Parameters& parameters,
-                double original, const std::function<void(int64_t)>& report) {
-  const size_t channels = mask.alpha().size();
-  std::vector<double> u(channels, kInitial);
-  std::vector<double> u_gradient(channels, 0.0);
-  std::vector<double> mask_gradient(static_cast<size_t>(mask.mask().count()));
-  std::vector<double> first_gradient, early, trajectory;
+RawMap optimise(MaskSearch& search, const Parameters& parameters, double original,
+                const std::function<void(int64_t)>& report) {
+  Tensor first_gradient;
+  std::vector<Tensor> early;
+  std::vector<double> trajectory;
   std::string remark;
-  Adam adam(channels, parameters.learning_rate);
   const int64_t between_checks = std::max<int64_t>(parameters.iterations / 10, 1);
   double checked = INFINITY;
-  int64_t early_rows = 0;
-  bool defined = true;
+  MaskSearch::Answer answer;
 
   for (int64_t step = 0; step < parameters.iterations; ++step) {
-    defined = mask.forward(u);
-    if (!defined) break;
-    const double gap = original - score.forward(mask.mask());
+    answer = search.evaluate();
+    if (!answer.defined) break;
+    const double gap = original - answer.score;
     const double loss = parameters.difference ? std::abs(gap) : gap;
     if (!std::isfinite(loss)) {
       remark = "the score of the masked picture is not finite: the search ended there";
@@ -152,39 +179,33 @@ RawMap optimise(ChannelMask& mask, MaskedScore& score, const Parameters& paramet
     }
     trajectory.push_back(loss);
     const double slope = !parameters.difference ? 1.0 : gap > 0 ? 1.0 : gap < 0 ? -1.0 : 0.0;
-    score.backward(-slope, mask_gradient);
-    mask.backward(mask_gradient, u_gradient);
-    if (step == 0) first_gradient = u_gradient;
+    search.differentiate(-slope);
+    if (step == 0) first_gradient = search.gradient();
     if (parameters.stop && step % between_checks == 0) {
       if (loss > checked) break;
       checked = loss;
     }
-    adam.step(u_gradient, u);
+    search.advance();
     if (std::find(kEarlySteps.begin(), kEarlySteps.end(), step + 1) != kEarlySteps.end()) {
-      early.insert(early.end(), u.begin(), u.end());
-      ++early_rows;
+      early.push_back(search.u());
     }
     report(step + 1);
   }
   report(parameters.iterations);
 
-  if (defined) defined = mask.forward(u);
-  if (!defined) {
+  if (answer.defined) answer = search.evaluate();
+  if (!answer.defined) {
     remark = "the combination of channels is the same at every pixel: there is nothing to mask";
   }
-  const double masked = score.forward(mask.mask());
-  RawMap map{.raw = mask.saliency().clone(), .map = mask.mask().clone(), .remark = remark};
+  RawMap map{.raw = on_host(search.saliency()), .map = on_host(search.mask()), .remark = remark};
   for (float& value : map.map.as<float>()) value = std::isfinite(value) ? value : 0.0f;
-  map.artefacts["u"] = vector_tensor(u);
-  map.artefacts["alpha"] = vector_tensor(mask.alpha());
-  if (!first_gradient.empty()) map.artefacts["grad_u0"] = vector_tensor(first_gradient);
-  if (early_rows > 0) {
-    map.artefacts["u_early"] =
-        Tensor::from<double>(Shape{early_rows, static_cast<int64_t>(channels)}, early);
-  }
+  map.artefacts["u"] = on_host(search.u());
+  map.artefacts["alpha"] = on_host(search.alpha());
+  if (first_gradient.defined()) map.artefacts["grad_u0"] = on_host(first_gradient);
+  if (!early.empty()) map.artefacts["u_early"] = stacked(early);
   map.series["trajectory"] = std::move(trajectory);
   map.series["original_score"] = {original};
-  map.series["masked_score"] = {masked};
+  map.series["masked_score"] = {answer.score};
   return map;
 }
 
@@ -194,15 +215,18 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const Shape& input = evidence.input().shape();
   const SessionPool::Lease session = evidence.pool().lend(
       input, {.outputs = {subject.score}, .gradient_to = {subject.input}, .score = subject.score});
-  ChannelMask mask(evidence.activation(subject.layer), static_cast<int>(input[2]),
-                   static_cast<int>(input[3]), parameters.normaliser);
   const auto targets = static_cast<int64_t>(evidence.targets().size());
+  const SearchForm form{parameters.normaliser, parameters.learning_rate, kInitial};
   std::vector<RawMap> maps;
   // One target after the other: each has its own stop, and a batch is no faster per picture.
   for (int64_t t = 0; t < targets; ++t) {
     const auto index = static_cast<size_t>(t);
-    MaskedScore score(evidence, *session, evidence.targets()[index]);
-    maps.push_back(optimise(mask, score, parameters, evidence.score(index), [&](int64_t done) {
+    const Target& target = evidence.targets()[index];
+    const std::unique_ptr<MaskSearch> search =
+        session->stream() != nullptr
+            ? gpu::new_mask_search(evidence, *session, target, form)
+            : std::make_unique<HostSearch>(evidence, *session, target, form);
+    maps.push_back(optimise(*search, parameters, evidence.score(index), [&](int64_t done) {
       evidence.progress(t * parameters.iterations + done, targets * parameters.iterations);
     }));
     const auto steps = static_cast<int64_t>(maps.back().series["trajectory"].size());

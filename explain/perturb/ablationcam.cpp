@@ -1,7 +1,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "explain/linear_head.h"
+#include "explain/cam/cam_common.h"
+#include "explain/gpu/layer_rows.h"
 #include "explain/perturb/masking_common.h"
 
 /// Ablation-CAM. Desai, Ramaswamy: "Ablation-CAM: Visual Explanations for Deep Convolutional
@@ -29,7 +30,8 @@ Needs needs(const Subject& subject, Settings& settings) {
   if (closed_form && std::holds_alternative<LinearHead>(head_of(subject))) {
     return activation_needs(subject);
   }
-  return replay_needs(subject, static_cast<int>(settings.integer("batch", 4, 1, 4096)));
+  return replay_needs(subject,
+                      static_cast<int>(settings.integer("batch", subject.replay_rows, 1, 4096)));
 }
 
 /// How far the scores of a head fall without a channel.
@@ -37,12 +39,11 @@ class HeadDrops {
  public:
   /// Both outlive this.
   HeadDrops(const LinearHead& head, const Tensor& activation)
-      : head_(head), channels_(activation.shape()[1]), planes_(activation.as<float>()) {
-    pixels_ = static_cast<int64_t>(planes_.size()) / channels_;
-    for (int64_t k = 0; k < channels_; ++k) {
-      const auto plane = plane_of(k);
-      means_.push_back(std::accumulate(plane.begin(), plane.end(), 0.0) /
-                       static_cast<double>(pixels_));
+      : head_(head), channels_(activation.shape()[1]), pixels_(activation.shape().count(2, 4)) {
+    if (head_.activations.empty()) {
+      means_ = channel_means(activation);
+    } else {
+      planes_ = activation.as<float>();
     }
   }
 
@@ -88,8 +89,8 @@ class HeadDrops {
   const LinearHead& head_;
   int64_t channels_;
   int64_t pixels_;
-  std::span<const float> planes_;
-  std::vector<double> means_;
+  std::span<const float> planes_;  // where activations stand behind the weights
+  std::vector<double> means_;      // elsewhere
 };
 
 /// s - s_k by channel, from the derivative of a target that is linear in the scores.
@@ -121,10 +122,16 @@ Tensor scores_without(const HeadDrops& head, const Tensor& scores, int64_t chann
 /// Scores with channel k taken away, by running the part after the layer: [C, classes, ...].
 Tensor replayed_scores(Evidence& evidence, const Tensor& activation) {
   const int64_t pixels = activation.shape()[2] * activation.shape()[3];
-  return evidence.replay(activation.shape()[1], [&](int64_t channel, float* values) {
-    std::copy_n(activation.floats(), activation.count(), values);
-    std::fill_n(values + channel * pixels, pixels, 0.0f);
-  });
+  return evidence.replay(activation.shape()[1],
+                         {.on_host =
+                              [&](int64_t channel, float* values) {
+                                std::copy_n(activation.floats(), activation.count(), values);
+                                std::fill_n(values + channel * pixels, pixels, 0.0f);
+                              },
+                          .on_device =
+                              [&](Stream& stream, int64_t first, int64_t rows, float* values) {
+                                gpu::ablated_rows(stream, activation, first, rows, values);
+                              }});
 }
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
@@ -172,6 +179,7 @@ void register_ablationcam(ExplainerRegistry& registry) {
                 .formula = "sum_k (s - s_k) / s A_k, s_k without channel k",
                 .source = "Desai and Ramaswamy 2020, eq. 4-5",
                 .forwards = "1, then C from the layer or none",
+                .host_part = "the closed form where an activation follows the class convolution",
                 .needs = needs,
                 .explain = explain});
 }

@@ -1,7 +1,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/image/blur.h"
+#include "engine/cuda/device_tensor.h"
+#include "explain/blurring.h"
+#include "explain/cam/cam_common.h"
+#include "explain/gpu/planes.h"
 #include "explain/perturb/masking_common.h"
 
 /// Group-CAM. Zhang, Rao, Yang: "Group-CAM: Group Score-Weighted Visual Explanations for Deep
@@ -20,27 +23,32 @@ namespace {
 
 using namespace perturb;
 
-/// Consecutive groups of equal size but for the last: [groups, h, w], before the ReLU.
-Tensor group_sums(const Tensor& activation, const Tensor& gradient, int64_t groups) {
+/// Channels of a group, of all groups but the last.
+int64_t group_size(int64_t channels, int64_t groups) { return (channels + groups - 1) / groups; }
+
+/// [ sum_{k in group} alpha_k A_k ]+ of consecutive groups, one target after the other:
+/// [targets, groups, h, w].
+Tensor group_sums(const Tensor& activation, const std::vector<std::vector<double>>& alpha,
+                  int64_t size) {
+  if (on_device(activation)) return gpu::group_sums(activation, alpha, size);
   const Shape& shape = activation.shape();
   const int64_t channels = shape[1];
   const int64_t pixels = shape[2] * shape[3];
-  const int64_t size = (channels + groups - 1) / groups;
   const int64_t count = (channels + size - 1) / size;
-  Tensor sums(Shape{count, shape[2], shape[3]});
+  Tensor sums(Shape{std::ssize(alpha), count, shape[2], shape[3]});
   std::vector<double> sum(static_cast<size_t>(pixels));
-  for (int64_t g = 0; g < count; ++g) {
-    std::fill(sum.begin(), sum.end(), 0.0);
-    for (int64_t k = g * size; k < std::min(channels, (g + 1) * size); ++k) {
-      const float* slope = gradient.floats() + k * pixels;
-      const float* values = activation.floats() + k * pixels;
-      double alpha = 0;
-      for (int64_t p = 0; p < pixels; ++p) alpha += slope[p];
-      alpha /= static_cast<double>(pixels);
-      for (int64_t p = 0; p < pixels; ++p) sum[static_cast<size_t>(p)] += alpha * values[p];
+  float* to = sums.floats();
+  for (const std::vector<double>& own : alpha) {
+    for (int64_t g = 0; g < count; ++g, to += pixels) {
+      std::fill(sum.begin(), sum.end(), 0.0);
+      for (int64_t k = g * size; k < std::min(channels, (g + 1) * size); ++k) {
+        const float* values = activation.floats() + k * pixels;
+        const double weight = own[static_cast<size_t>(k)];
+        for (int64_t p = 0; p < pixels; ++p) sum[static_cast<size_t>(p)] += weight * values[p];
+      }
+      std::transform(sum.begin(), sum.end(), to,
+                     [](double value) { return std::max(static_cast<float>(value), 0.0f); });
     }
-    std::transform(sum.begin(), sum.end(), sums.floats() + g * pixels,
-                   [](double value) { return static_cast<float>(value); });
   }
   return sums;
 }
@@ -55,16 +63,17 @@ float percentile_of(std::vector<float> values, double percent) {
   return static_cast<float>(values[below] + fraction * (values[above] - values[below]));
 }
 
-void rectify(Tensor& groups, double percentile) {
-  const int64_t pixels = groups.shape()[1] * groups.shape()[2];
-  for (int64_t g = 0; g < groups.shape()[0]; ++g) {
-    const std::span<float> map =
-        groups.as<float>().subspan(static_cast<size_t>(g * pixels), static_cast<size_t>(pixels));
-    for (float& value : map) value = std::max(value, 0.0f);
-    if (percentile <= 0) continue;
+/// The maps [..., h, w] without what does not exceed their percentile; on the side of `maps`.
+Tensor denoised(const Tensor& maps, double percentile) {
+  if (percentile <= 0) return maps;
+  Tensor result = maps.clone();
+  const size_t pixels = static_cast<size_t>(maps.shape()[2] * maps.shape()[3]);
+  for (size_t first = 0; first < static_cast<size_t>(maps.count()); first += pixels) {
+    const std::span<float> map = result.as<float>().subspan(first, pixels);
     const float threshold = percentile_of({map.begin(), map.end()}, percentile);
     for (float& value : map) value = value > threshold ? value : 0.0f;
   }
+  return on_device(maps) ? to_device(result, stream_of(maps)) : result;
 }
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
@@ -76,50 +85,34 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const double sigma = settings.number("blur_sigma", 50.0, 1e-3, 1e4);
   const auto radius = static_cast<int>(settings.integer("blur_radius", 25, 0, 4096));
   const ScoreKind kind = read_score(settings, targets, "probability");
+  const MaskedPicture picture(
+      evidence.input(),
+      blurred(evidence.input(), gaussian_kernel(sigma, radius), Border::kReflect));
 
-  const Tensor blurred = blur(evidence.input(), gaussian_kernel(sigma, radius), Border::kReflect);
-  const MaskedPicture picture(evidence.input(), blurred);
-  const int64_t pixels = picture.pixels();
-
-  std::vector<Tensor> group_maps;  // by target: [1, groups, h, w]
-  std::vector<ChannelMasks> masks;
-  group_maps.reserve(targets.size());
+  std::vector<std::vector<double>> alpha;
   for (size_t t = 0; t < targets.size(); ++t) {
-    Tensor maps = group_sums(activation, evidence.gradient(layer, t), groups);
-    rectify(maps, percentile);
-    const Shape& shape = maps.shape();
-    group_maps.push_back(maps.reshaped(Shape{1, shape[0], shape[1], shape[2]}));
-    masks.emplace_back(group_maps.back(), picture.height(), picture.width(),
-                       ChannelMasks::Options{});
+    alpha.push_back(channel_means(evidence.gradient(layer, t)));
   }
+  const int64_t size = group_size(activation.shape()[1], groups);
+  const Tensor group_maps = denoised(group_sums(activation, alpha, size), percentile);
+  const Shape& shape = group_maps.shape();
+  const ChannelMasks masks(group_maps.reshaped(Shape{1, shape[0] * shape[1], shape[2], shape[3]}),
+                           picture.height(), picture.width(), {});
   // One run per target and group, then the blurred picture.
-  std::vector<std::pair<size_t, int64_t>> runs;
-  for (size_t t = 0; t < targets.size(); ++t) {
-    for (const int64_t g : masks[t].varying()) runs.emplace_back(t, g);
-  }
-  std::vector<float> mask(static_cast<size_t>(pixels));
-  const auto count = static_cast<int64_t>(runs.size());
-  const Tensor scores = evidence.probe(count + 1, [&](int64_t row, float* values) {
-    if (row == count) {
-      std::copy_n(blurred.floats(), blurred.count(), values);
-      return;
-    }
-    const auto& [t, group] = runs[static_cast<size_t>(row)];
-    masks[t].mask(group, mask.data());
-    picture.apply(mask.data(), values);
-  });
+  std::vector<int64_t> runs = masks.varying();
+  runs.push_back(kEmptyMask);
+  const auto scores = probe_masks(evidence, picture, masks, runs, kind);
 
   std::vector<RawMap> maps;
   for (size_t t = 0; t < targets.size(); ++t) {
-    const double behind = score_of(targets[t], scores, count, kind);
-    std::vector<double> weights(static_cast<size_t>(masks[t].channels()), 0.0);
-    for (int64_t row = 0; row < count; ++row) {
-      const auto& [target, group] = runs[static_cast<size_t>(row)];
-      if (target != t) continue;
-      const double gain = score_of(targets[t], scores, row, kind) - behind;
+    std::vector<double> weights(static_cast<size_t>(shape[1]), 0.0);
+    for (size_t run = 0; run + 1 < runs.size(); ++run) {
+      const int64_t group = runs[run] - static_cast<int64_t>(t) * shape[1];
+      if (group < 0 || group >= shape[1]) continue;
+      const double gain = scores[t][run] - scores[t].back();
       weights[static_cast<size_t>(group)] = std::max(gain, 0.0);
     }
-    maps.push_back(weighted_map(group_maps[t], weights));
+    maps.push_back(weighted_map(group_maps.rows(static_cast<int64_t>(t), 1), weights));
   }
   return maps;
 }

@@ -16,12 +16,8 @@ using namespace perturb;
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const int64_t samples = settings.integer("samples", 10, 1, 100000);
-  return sampled_masks(
-      evidence, settings, samples, [samples](int64_t, int64_t sample, std::span<float> mask) {
-        const auto j = static_cast<double>(sample + 1);
-        const auto factor = static_cast<float>(j * (j + 1) / 2 / static_cast<double>(samples));
-        for (float& value : mask) value *= factor;
-      });
+  return sampled_masks(evidence, settings, samples,
+                       {.kind = MaskChange::Kind::kContrast, .samples = samples});
 }
 
 }  // namespace

@@ -1,7 +1,12 @@
+#include "explain/perturb/masking_common.h"
+
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
-#include "explain/perturb/masking_common.h"
+#include "engine/cuda/device_tensor.h"
+#include "explain/gpu/masks.h"
+#include "explain/gpu/pictures.h"
 
 namespace camlucida::perturb {
 
@@ -11,33 +16,45 @@ Backdrop read_mask_space(Settings& settings, const std::string& fallback) {
 }
 
 MaskedPicture::MaskedPicture(const Tensor& input, const Preprocessing& recipe, Backdrop backdrop)
-    : input_(input), colour_(static_cast<size_t>(input.shape()[1]), 0.0f) {
+    : input_(input), behind_(Shape{input.shape()[1]}) {
   if (backdrop == Backdrop::kMean) return;
-  if (input.shape()[1] != recipe.channels()) {
+  if (channels() != recipe.channels()) {
     throw Error(ErrorKind::kUsage,
-                "an input of " + std::to_string(input.shape()[1]) +
+                "an input of " + std::to_string(channels()) +
                     " channels has no black: the preprocessing is for " +
                     std::to_string(recipe.channels()),
                 "mask the normalised input instead");
   }
-  for (size_t c = 0; c < colour_.size(); ++c) {
-    colour_[c] = recipe.normalise(static_cast<int>(c), 0.0f);
+  for (int64_t c = 0; c < channels(); ++c) {
+    behind_.floats()[c] = recipe.normalise(static_cast<int>(c), 0.0f);
   }
 }
 
 void MaskedPicture::apply(const float* mask, float* row) const {
   const int64_t count = pixels();
+  const bool colour = behind_.count() == channels();
   for (int64_t c = 0; c < channels(); ++c) {
     const float* from = input_.floats() + c * count;
     float* to = row + c * count;
-    if (behind_.defined()) {
+    if (colour) {
+      const float behind = behind_.floats()[c];
+      for (int64_t p = 0; p < count; ++p) to[p] = behind + mask[p] * (from[p] - behind);
+    } else {
       const float* behind = behind_.floats() + c * count;
       for (int64_t p = 0; p < count; ++p) to[p] = behind[p] + mask[p] * (from[p] - behind[p]);
-    } else {
-      const float behind = colour_[static_cast<size_t>(c)];
-      for (int64_t p = 0; p < count; ++p) to[p] = behind + mask[p] * (from[p] - behind);
     }
   }
+}
+
+Tensor MaskedPicture::hidden() const {
+  if (behind_.count() == input_.count()) return behind_;
+  if (on_device(input_)) {
+    return gpu::of_colour(behind_.as<float>(), input_.shape(), stream_of(input_));
+  }
+  const std::vector<float> nothing(static_cast<size_t>(pixels()), 0.0f);
+  Tensor result(input_.shape());
+  apply(nothing.data(), result.floats());
+  return result;
 }
 
 ScoreKind read_score(Settings& settings, const std::vector<Target>& targets,
@@ -118,11 +135,33 @@ void scale(float* values, int64_t count, double epsilon) {
 
 }  // namespace
 
-ChannelMasks::ChannelMasks(const Tensor& activation, int height, int width, const Options& options)
-    : activation_(activation), height_(height), width_(width), options_(options) {
+void MaskChange::apply(int64_t channel, int64_t sample, std::span<float> mask) const {
+  if (kind == Kind::kContrast) {
+    for (float& value : mask) value *= factor(sample);
+  } else if (kind == Kind::kNoise) {
+    Random random = noise(channel, sample);
+    for (size_t p = 0; p < mask.size(); p += 2) {
+      const auto [first, second] = random.normal_pair();
+      mask[p] += static_cast<float>(deviation * first);
+      if (p + 1 < mask.size()) mask[p + 1] += static_cast<float>(deviation * second);
+    }
+  }
+}
+
+ChannelMasks::ChannelMasks(const Tensor& activation, int height, int width, const MaskForm& form)
+    : activation_(activation), height_(height), width_(width), form_(form) {
+  Tensor layer;  // [C, 2] on a GPU
+  if (on_device(activation_)) {
+    layer = gpu::plane_ranges(activation_);
+    ranges_ = form.scaling == MaskScaling::kEnlarged
+                  ? gpu::enlarged_ranges(activation_, height, width, form.corners)
+                  : layer;
+  }
   const int64_t pixels = activation.shape()[2] * activation.shape()[3];
   for (int64_t k = 0; k < channels(); ++k) {
-    const Range range = range_of(activation.floats() + k * pixels, pixels);
+    const float* known = layer.defined() ? std::as_const(layer).floats() + 2 * k : nullptr;
+    const Range range = known != nullptr ? Range{known[0], known[1]}
+                                         : range_of(activation_.floats() + k * pixels, pixels);
     (range.low < range.high ? varying_ : constant_).push_back(k);
     peaks_.push_back(std::max(std::abs(range.low), std::abs(range.high)));
   }
@@ -133,38 +172,69 @@ Tensor ChannelMasks::plane(int64_t channel) const {
   return Tensor({DType::kFloat32, shape}, activation_.floats() + channel * shape.count(), nullptr);
 }
 
-Tensor ChannelMasks::enlarged(int64_t channel) const {
-  return resize_bilinear(plane(channel), height_, width_, options_.corners);
-}
-
 void ChannelMasks::mask(int64_t channel, float* values) const {
   const int64_t count = int64_t{height_} * width_;
   Tensor low = plane(channel);
-  if (options_.scale_first) {
+  if (form_.scaling == MaskScaling::kLayer) {
     low = low.clone();
-    scale(low.floats(), low.count(), options_.epsilon);
+    scale(low.floats(), low.count(), form_.epsilon);
   }
-  const Tensor large = resize_bilinear(low, height_, width_, options_.corners);
+  const Tensor large = resize_bilinear(low, height_, width_, form_.corners);
   std::copy_n(large.floats(), count, values);
-  if (!options_.scale_first) scale(values, count, options_.epsilon);
+  if (form_.scaling == MaskScaling::kEnlarged) scale(values, count, form_.epsilon);
+  if (form_.scaling == MaskScaling::kGate) {
+    for (int64_t p = 0; p < count; ++p) values[p] = std::tanh(values[p]);
+  }
+}
+
+Tensor ChannelMasks::sum(const std::vector<int64_t>& runs,
+                         const std::vector<double>& weights) const {
+  if (on_device(activation_)) {
+    return gpu::mask_sum({activation_, ranges_, height_, width_, form_}, runs, weights);
+  }
+  std::vector<double> sums(static_cast<size_t>(height_) * static_cast<size_t>(width_), 0.0);
+  std::vector<float> values(sums.size());
+  for (size_t run = 0; run < runs.size(); ++run) {
+    if (runs[run] == kEmptyMask) continue;
+    mask(runs[run], values.data());
+    for (size_t p = 0; p < sums.size(); ++p) sums[p] += weights[run] * values[p];
+  }
+  Tensor result(Shape{height_, width_});
+  from_double(DType::kFloat32, sums.data(), result.raw(), result.count());
+  return result;
+}
+
+RowSource ChannelMasks::masked(const MaskedPicture& picture, const std::vector<int64_t>& runs,
+                               int64_t samples, const MaskChange& change) const {
+  RowSource source;
+  source.on_host = [&, samples, mask = std::vector<float>(static_cast<size_t>(picture.pixels()))](
+                       int64_t row, float* values) mutable {
+    const int64_t channel = runs[static_cast<size_t>(row / samples)];
+    if (channel == kEmptyMask) {
+      std::fill(mask.begin(), mask.end(), 0.0f);
+    } else {
+      this->mask(channel, mask.data());
+    }
+    change.apply(channel, row % samples, mask);
+    picture.apply(mask.data(), values);
+  };
+  if (on_device(activation_)) {
+    source.on_device = [&, samples](Stream& stream, int64_t first, int64_t rows, float* values) {
+      gpu::masked_rows(stream, picture.input(), picture.behind(),
+                       {activation_, ranges_, height_, width_, form_}, runs, samples, change, first,
+                       rows, values);
+    };
+  }
+  return source;
 }
 
 std::vector<std::vector<double>> probe_masks(Evidence& evidence, const MaskedPicture& picture,
                                              const ChannelMasks& masks,
                                              const std::vector<int64_t>& runs, ScoreKind kind,
-                                             int64_t samples, const ChangeMask& change) {
+                                             int64_t samples, const MaskChange& change) {
   const auto count = static_cast<int64_t>(runs.size());
-  std::vector<float> mask(static_cast<size_t>(picture.pixels()));
-  const Tensor scores = evidence.probe(count * samples, [&](int64_t row, float* values) {
-    const int64_t channel = runs[static_cast<size_t>(row / samples)];
-    if (channel == kEmptyMask) {
-      std::fill(mask.begin(), mask.end(), 0.0f);
-    } else {
-      masks.mask(channel, mask.data());
-    }
-    if (change) change(channel, row % samples, mask);
-    picture.apply(mask.data(), values);
-  });
+  const Tensor scores =
+      evidence.probe(count * samples, masks.masked(picture, runs, samples, change));
   std::vector<std::vector<double>> means;
   for (const Target& target : evidence.targets()) {
     std::vector<double>& results = means.emplace_back();
@@ -206,13 +276,13 @@ RawMap weighted_map(const Tensor& activation, const std::vector<double>& weights
 }
 
 std::vector<RawMap> sampled_masks(Evidence& evidence, Settings& settings, int64_t samples,
-                                  const ChangeMask& change) {
+                                  const MaskChange& change) {
   const ScoreKind kind = read_score(settings, evidence.targets(), "logit");
   const Backdrop backdrop = read_mask_space(settings, "normalised");
   const Tensor& activation = evidence.activation(evidence.subject().layer);
   const MaskedPicture picture(evidence.input(), evidence.subject().preprocessing, backdrop);
   const ChannelMasks masks(activation, picture.height(), picture.width(),
-                           {.scale_first = true, .epsilon = 1e-8});
+                           {.scaling = MaskScaling::kLayer, .epsilon = 1e-8});
   const std::vector<int64_t> runs = all_channels(masks);
   std::vector<RawMap> maps;
   for (const std::vector<double>& scores :

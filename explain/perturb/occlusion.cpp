@@ -1,6 +1,7 @@
 #include <algorithm>
 
-#include "engine/image/blur.h"
+#include "explain/blurring.h"
+#include "explain/gpu/masks.h"
 #include "explain/perturb/masking_common.h"
 
 /// Occlusion. Zeiler, Fergus: "Visualizing and Understanding Convolutional Networks", ECCV 2014,
@@ -27,13 +28,10 @@ std::vector<int64_t> starts(int64_t size, int64_t window, int64_t stride) {
 /// The picture with everything filled, [1, C, H, W].
 Tensor filled(const Evidence& evidence, const std::string& fill) {
   const Tensor& input = evidence.input();
-  if (fill == "blur") return gaussian_blur(input, static_cast<double>(input.shape()[3]) / 22.4);
-  const MaskedPicture picture(input, evidence.subject().preprocessing,
-                              fill == "black" ? Backdrop::kBlack : Backdrop::kMean);
-  const std::vector<float> nothing(static_cast<size_t>(picture.pixels()), 0.0f);
-  Tensor result(input.shape());
-  picture.apply(nothing.data(), result.floats());
-  return result;
+  if (fill == "blur") return gaussian_blurred(input, static_cast<double>(input.shape()[3]) / 22.4);
+  return MaskedPicture(input, evidence.subject().preprocessing,
+                       fill == "black" ? Backdrop::kBlack : Backdrop::kMean)
+      .hidden();
 }
 
 struct Window {
@@ -45,6 +43,28 @@ struct Window {
     for (int64_t y = top; y < top + height; ++y) row(y * stride + left, width);
   }
 };
+
+/// `picture` with `behind` in one window after the other. All outlive the source.
+RowSource covered(const Tensor& picture, const Tensor& behind, const std::vector<Window>& windows) {
+  const int64_t width = picture.shape()[3];
+  std::vector<int64_t> corners;
+  for (const Window& window : windows) corners.push_back(window.top * width + window.left);
+  return {.on_host =
+              [&, width](int64_t row, float* values) {
+                std::copy_n(picture.floats(), picture.count(), values);
+                const int64_t pixels = picture.shape().count(2, 4);
+                for (int64_t plane = 0; plane < picture.count(); plane += pixels) {
+                  windows[static_cast<size_t>(row)].rows(width, [&](int64_t offset, int64_t run) {
+                    std::copy_n(behind.floats() + plane + offset, run, values + plane + offset);
+                  });
+                }
+              },
+          .on_device =
+              [&, corners](Stream& stream, int64_t first, int64_t rows, float* values) {
+                gpu::window_rows(stream, picture, behind, corners, windows[0].height, first, rows,
+                                 values);
+              }};
+}
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const Tensor& input = evidence.input();
@@ -64,15 +84,7 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
     }
   }
   const auto count = static_cast<int64_t>(windows.size());
-  const Tensor scores = evidence.probe(count, [&](int64_t row, float* values) {
-    std::copy_n(input.floats(), input.count(), values);
-    for (int64_t c = 0; c < input.shape()[1]; ++c) {
-      const int64_t plane = c * height * width;
-      windows[static_cast<size_t>(row)].rows(width, [&](int64_t offset, int64_t pixels) {
-        std::copy_n(behind.floats() + plane + offset, pixels, values + plane + offset);
-      });
-    }
-  });
+  const Tensor scores = evidence.probe(count, covered(input, behind, windows));
 
   std::vector<RawMap> maps;
   for (const Target& target : evidence.targets()) {

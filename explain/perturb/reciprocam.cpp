@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "explain/gpu/layer_rows.h"
 #include "explain/perturb/masking_common.h"
 
 /// Recipro-CAM. Byun, Lee: "Recipro-CAM: Fast gradient-free visual explanations for convolutional
@@ -47,9 +48,14 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const Tensor& activation = evidence.activation(evidence.subject().layer);
   const int64_t height = activation.shape()[2];
   const int64_t width = activation.shape()[3];
-  const Tensor scores = evidence.replay(height * width, [&](int64_t pixel, float* values) {
-    show_pixel(activation, pixel, gaussian, values);
-  });
+  const Tensor scores = evidence.replay(
+      height * width,
+      {.on_host = [&](int64_t pixel,
+                      float* values) { show_pixel(activation, pixel, gaussian, values); },
+       .on_device =
+           [&](Stream& stream, int64_t first, int64_t rows, float* values) {
+             gpu::pixel_rows(stream, activation, gaussian, first, rows, values);
+           }});
   std::vector<RawMap> maps;
   for (const Target& target : evidence.targets()) {
     RawMap map{.raw = Tensor(Shape{height, width})};
@@ -73,8 +79,8 @@ void register_reciprocam(ExplainerRegistry& registry) {
                 .tail = Tail::kSigned,
                 .needs =
                     [](const Subject& subject, Settings& settings) {
-                      return replay_needs(subject,
-                                          static_cast<int>(settings.integer("batch", 4, 1, 4096)));
+                      return replay_needs(subject, static_cast<int>(settings.integer(
+                                                       "batch", subject.replay_rows, 1, 4096)));
                     },
                 .explain = explain});
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "explain/cam/cam_common.h"
 #include "explain/perturb/masking_common.h"
 
 /// Score-CAM. Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu: "Score-CAM: Score-Weighted Visual
@@ -28,7 +29,7 @@ struct Form {
   ScoreKind score;
   bool channel_softmax;
   Baseline baseline;
-  ChannelMasks::Options masks;
+  MaskForm masks;
   bool sum_enlarged;
   bool skip_constant;
   Backdrop backdrop;
@@ -53,8 +54,10 @@ Form read_form(Settings& settings, const std::vector<Target>& targets) {
                                          : Baseline::kInput;
   form.masks.corners =
       settings.flag("align_corners", aligned) ? Corners::kAligned : Corners::kHalfPixel;
-  form.masks.scale_first = settings.choice("normalise", torch_cam ? "layer" : "enlarged",
-                                           {"layer", "enlarged"}) == "layer";
+  form.masks.scaling = settings.choice("normalise", torch_cam ? "layer" : "enlarged",
+                                       {"layer", "enlarged"}) == "layer"
+                           ? MaskScaling::kLayer
+                           : MaskScaling::kEnlarged;
   form.masks.epsilon = settings.number("epsilon", aligned || torch_cam ? 1e-8 : 0.0, 0.0, 1.0);
   form.sum_enlarged =
       settings.choice("sum", official ? "enlarged" : "layer", {"layer", "enlarged"}) == "enlarged";
@@ -94,14 +97,15 @@ void record_loss(const Form& form, const ChannelMasks& masks, const std::vector<
     settings.record("lost_weight_bound", lost * std::numbers::e / (lost * std::numbers::e + known));
     return;
   }
-  const int64_t pixels = activation.shape()[2] * activation.shape()[3];
-  std::vector<double> sums(static_cast<size_t>(pixels), 0.0);
+  std::vector<double> omitted(static_cast<size_t>(masks.channels()), 0.0);
   for (const int64_t k : masks.varying()) {
-    if (std::binary_search(kept.begin(), kept.end(), k)) continue;
-    for (int64_t p = 0; p < pixels; ++p) {
-      sums[static_cast<size_t>(p)] += std::abs(activation.floats()[k * pixels + p]);
-    }
+    const bool here = std::binary_search(kept.begin(), kept.end(), k);
+    omitted[static_cast<size_t>(k)] = here ? 0.0 : 1.0;
   }
+  const std::vector<double> sums =
+      product_sum(Product::kActivation, activation, activation,
+                  Tensor::from<double>(Shape{masks.channels()}, omitted))
+          .to_doubles();
   settings.record("lost_map_bound", *std::max_element(sums.begin(), sums.end()));
 }
 

@@ -1,6 +1,7 @@
-#include <algorithm>
 #include <cmath>
 
+#include "engine/cuda/device_tensor.h"
+#include "explain/gpu/planes.h"
 #include "explain/perturb/masking_common.h"
 
 /// ScoreCAM++. Mitra, Sukul, Roy, Singh, Verma: "Reliable or Deceptive? Investigating Gated
@@ -20,27 +21,12 @@ namespace {
 
 using namespace perturb;
 
-/// tanh of every value of U(A_k), [H, W].
-Tensor gated(const ChannelMasks& masks, int64_t channel) {
-  Tensor values = masks.enlarged(channel);
-  for (float& value : values.as<float>()) value = std::tanh(value);
-  return values;
-}
-
-/// sum_k w_k tanh(U(A_k)), [H, W].
-Tensor gated_sum(const ChannelMasks& masks, const MaskedPicture& picture,
-                 const std::vector<int64_t>& runs, const std::vector<double>& weights) {
-  std::vector<double> sums(static_cast<size_t>(picture.pixels()), 0.0);
-  for (size_t run = 0; run < runs.size(); ++run) {
-    if (runs[run] == kEmptyMask) continue;
-    const Tensor gate = gated(masks, runs[run]);
-    const std::span<const float> values = gate.as<float>();
-    for (size_t p = 0; p < sums.size(); ++p) sums[p] += weights[run] * values[p];
-  }
-  Tensor sum(Shape{picture.height(), picture.width()});
-  std::transform(sums.begin(), sums.end(), sum.floats(),
-                 [](double value) { return static_cast<float>(value); });
-  return sum;
+/// tanh of every value of the layer.
+Tensor gated(const Tensor& activation) {
+  if (on_device(activation)) return gpu::hyperbolic_tangent(activation);
+  Tensor gates = activation.clone();
+  for (float& value : gates.as<float>()) value = std::tanh(value);
+  return gates;
 }
 
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
@@ -55,7 +41,8 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
 
   const Tensor& activation = evidence.activation(evidence.subject().layer);
   const MaskedPicture picture(evidence.input(), evidence.subject().preprocessing, backdrop);
-  const ChannelMasks masks(activation, picture.height(), picture.width(), {});
+  const ChannelMasks masks(activation, picture.height(), picture.width(),
+                           {.scaling = MaskScaling::kGate});
   std::vector<int64_t> runs;
   for (int64_t k = 0; k < masks.channels(); ++k) {
     if (masks.peak(k) != 0.0f) runs.push_back(k);
@@ -63,28 +50,9 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const bool dead = static_cast<int64_t>(runs.size()) < masks.channels();
   if (dead || baseline) runs.push_back(kEmptyMask);
 
-  std::vector<float> nothing(static_cast<size_t>(picture.pixels()), 0.0f);
-  const Tensor scores =
-      evidence.probe(static_cast<int64_t>(runs.size()), [&](int64_t row, float* values) {
-        const int64_t channel = runs[static_cast<size_t>(row)];
-        if (channel == kEmptyMask) {
-          picture.apply(nothing.data(), values);
-        } else {
-          picture.apply(gated(masks, channel).floats(), values);
-        }
-      });
-
-  Tensor gates = activation;
-  if (gate_first) {
-    gates = activation.clone();
-    for (float& value : gates.as<float>()) value = std::tanh(value);
-  }
+  const Tensor gates = gate_first ? gated(activation) : activation;
   std::vector<RawMap> maps;
-  for (const Target& target : targets) {
-    std::vector<double> gains;
-    for (size_t run = 0; run < runs.size(); ++run) {
-      gains.push_back(score_of(target, scores, static_cast<int64_t>(run), kind));
-    }
+  for (std::vector<double>& gains : probe_masks(evidence, picture, masks, runs, kind)) {
     const double before = baseline ? gains.back() : 0.0;
     for (double& gain : gains) gain -= before;
     std::vector<double> weights(static_cast<size_t>(masks.channels()), dead ? gains.back() : 0.0);
@@ -92,7 +60,7 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
       if (runs[run] != kEmptyMask) weights[static_cast<size_t>(runs[run])] = gains[run];
     }
     RawMap map = weighted_map(gates, weights);
-    if (!gate_first) map.raw = gated_sum(masks, picture, runs, gains);
+    if (!gate_first) map.raw = masks.sum(runs, gains);
     maps.push_back(std::move(map));
   }
   return maps;

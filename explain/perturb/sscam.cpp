@@ -1,5 +1,4 @@
 #include "explain/perturb/masking_common.h"
-#include "explain/random.h"
 
 /// SS-CAM. Wang, Naidu, Michael, Kundu: "SS-CAM: Smoothed Score-CAM for Sharper Visual Feature
 /// Localization", 2020, arXiv 2006.14255, in the form of torch-cam (noise on the masks).
@@ -15,24 +14,17 @@ namespace {
 
 using namespace perturb;
 
-void add_noise(Random random, double deviation, std::span<float> mask) {
-  for (size_t p = 0; p < mask.size(); p += 2) {
-    const auto [first, second] = random.normal_pair();
-    mask[p] += static_cast<float>(deviation * first);
-    if (p + 1 < mask.size()) mask[p + 1] += static_cast<float>(deviation * second);
-  }
-}
-
 std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const int64_t samples = settings.integer("samples", 35, 1, 100000);
   const double deviation = settings.number("std", 2.0, 0.0, 1e6);
   const uint64_t seed = settings.seed();
   const int64_t channels = evidence.activation(evidence.subject().layer).shape()[1];
-  return sampled_masks(
-      evidence, settings, samples, [=](int64_t channel, int64_t sample, std::span<float> mask) {
-        const int64_t stream = (channel == kEmptyMask ? channels : channel) * samples;
-        add_noise(Random(seed, static_cast<uint64_t>(stream + sample)), deviation, mask);
-      });
+  return sampled_masks(evidence, settings, samples,
+                       {.kind = MaskChange::Kind::kNoise,
+                        .samples = samples,
+                        .deviation = deviation,
+                        .seed = seed,
+                        .channels = channels});
 }
 
 }  // namespace

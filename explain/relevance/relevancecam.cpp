@@ -1,4 +1,4 @@
-#include "explain/explainer.h"
+#include "explain/cam/cam_common.h"
 
 /// Relevance-CAM. Lee, Kim, Park, Eo, Hwang: "Relevance-CAM: Your Model Already Knows Where to
 /// Look", CVPR 2021, section 3, and the authors' code.
@@ -57,26 +57,21 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const Tensor& activation = evidence.activation(layer);
   const Tensor relevance = evidence.propagate(layer, starts);
   const Shape& shape = activation.shape();
-  const int64_t channels = shape[1];
   const int64_t pixels = shape[2] * shape[3];
   const int64_t classes = evidence.scores().count();
   std::vector<RawMap> maps;
   for (int64_t t = 0; t < starts.shape()[0]; ++t) {
-    RawMap map;
-    Tensor weights(Shape{channels}, DType::kFloat64);
-    Tensor own(Shape{channels, shape[2], shape[3]});
-    std::copy_n(relevance.floats() + t * own.count(), own.count(), own.floats());
+    const Tensor own = relevance.rows(t, 1);
     double in = 0;
     double out = 0;
     for (int64_t c = 0; c < classes; ++c) in += starts.floats()[t * classes + c];
-    for (int64_t k = 0; k < channels; ++k) {
-      double sum = 0;
-      for (int64_t p = 0; p < pixels; ++p) sum += own.floats()[k * pixels + p];
-      weights.as<double>()[static_cast<size_t>(k)] = sum / static_cast<double>(pixels);
-      out += sum;
+    std::vector<double> weights = plane_weights(PlaneSum{}, own, own).to_doubles();
+    for (double& weight : weights) {
+      out += weight;
+      weight /= static_cast<double>(pixels);
     }
-    map.raw = weighted_sum(activation, weights.as<double>());
-    map.artefacts = {{"weights", weights}, {"relevance", own}};
+    RawMap map = map_of_weights(activation, weights);
+    map.artefacts["relevance"] = own.reshaped(Shape{shape[1], shape[2], shape[3]});
     map.series = {{"relevance_at_scores_and_layer", {in, out}}};
     maps.push_back(std::move(map));
   }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "explain/cam/cam_common.h"
 #include "explain/similarity/reference.h"
 
 /// Feature Activation Map: what in the picture makes it similar to another one, for networks
@@ -63,19 +64,11 @@ std::vector<double> from_distances(std::vector<double> d, Settings& settings) {
   return d;
 }
 
-/// Mean over the pixels of d similarity / d A, for embeddings behind the layer.
-std::vector<double> mean_gradient(Evidence& evidence, size_t t) {
-  const Tensor gradient = evidence.gradient(evidence.subject().layer, t);
-  Embedding mean;
-  mean.pooling.kind = Pooling::Kind::kMean;
-  return mean.of(gradient.shape(), gradient.floats());
-}
-
 std::vector<double> contributions(Evidence& evidence, size_t t, const Compared& compared,
                                   Settings& settings) {
   if (!compared.at_layer) {
     settings.record("contribution", "mean gradient");
-    return mean_gradient(evidence, t);
+    return channel_means(evidence.gradient(evidence.subject().layer, t));
   }
   settings.record("contribution", compared.similarity.measure == Measure::kCosine
                                       ? "product of the embeddings"
@@ -148,6 +141,7 @@ void register_fam(ExplainerRegistry& registry) {
        .source = "Liao et al. 2023, reconstructed",
        .backwards = "0; 1 behind the layer",
        .compares = true,
+       .host_part = "an embedding that is made of the layer",
        .variants = {{"reconstruction", "from the abstract, every open choice a parameter"}},
        .needs = needs,
        .explain = explain});

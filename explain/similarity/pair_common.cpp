@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "explain/on_host.h"
 #include "explain/similarity/pair.h"
 
 namespace camlucida {
@@ -162,7 +163,7 @@ Embedder::Embedded Embedder::embed(const Picture& picture) const {
       model_.sessions().lend(input.shape(), {.outputs = {value_}, .score = value_});
   session->forward(input);
   Embedded embedded;
-  embedded.tensor = session->activation(value_);
+  embedded.tensor = on_host(session->activation(value_));
   Embedding embedding;
   embedding.pooling = pooling_;
   embedded.vector = embedding.of(embedded.tensor.shape(), embedded.tensor.floats());

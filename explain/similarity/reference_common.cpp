@@ -19,7 +19,7 @@ Tensor activation_of(Evidence& evidence, const Image& image) {
       evidence.pool().lend(input.tensor.shape(), {.outputs = {subject.layer}});
   session->forward(input.tensor);
   evidence.count({.forwards = 1});
-  return session->activation(subject.layer);
+  return evidence.keep(session->activation(subject.layer));
 }
 
 /// The embedding that the file stands for.

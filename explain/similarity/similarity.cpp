@@ -124,6 +124,7 @@ void register_similarity(ExplainerRegistry& registry) {
                 .source = "Stylianou et al. 2019",
                 .backwards = "0; 1 behind the layer",
                 .compares = true,
+                .host_part = "the embedding and what it is made of",
                 .needs = needs,
                 .explain = explain});
 }
