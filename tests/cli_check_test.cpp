@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "tests/cli_program.h"
 #include "tests/small_net.h"
@@ -33,12 +34,12 @@ Graph net_with(const LayerDef& relu) {
   return std::move(net.builder).build();
 }
 
-Session run(const Graph& graph, bool backward) {
+std::unique_ptr<Session> run(const Graph& graph, bool backward) {
   Needs needs{.outputs = {"flat"}, .score = "flat"};
   if (backward) needs.gradient_to = {"x", "relu", "mean", "flat"};
-  Session session(Plan::compile(graph, {}, needs, {.retain_all = true}));
-  session.forward(testing::random_tensor({1, 4, 6, 6}, 3));
-  if (backward) session.backward(testing::random_tensor({1, 8}, 4));
+  auto session = std::make_unique<Session>(Plan::compile(graph, {}, needs, {.retain_all = true}));
+  session->forward(testing::random_tensor({1, 4, 6, 6}, 3));
+  if (backward) session->backward(testing::random_tensor({1, 8}, 4));
   return session;
 }
 
@@ -49,10 +50,10 @@ int64_t failures(const std::vector<StepError>& errors) {
 
 TEST(CheckSteps, PassWhereKernelsAreRight) {
   const Graph graph = net_with(Registry::instance().require("Relu"));
-  const std::vector<StepError> forward = cli::check_forward_steps(run(graph, false));
+  const std::vector<StepError> forward = cli::check_forward_steps(*run(graph, false));
   EXPECT_GE(forward.size(), 3u);
   EXPECT_EQ(failures(forward), 0);
-  const std::vector<StepError> backward = cli::check_backward_steps(run(graph, true));
+  const std::vector<StepError> backward = cli::check_backward_steps(*run(graph, true));
   EXPECT_EQ(backward.size(), 3u);
   EXPECT_EQ(failures(backward), 0);
 }
@@ -67,7 +68,7 @@ TEST(CheckSteps, FailWhereTheReferenceDisagrees) {
     context.outputs[0][0] += 0.01;
   };
   const Graph graph = net_with(broken);
-  EXPECT_EQ(failures(cli::check_forward_steps(run(graph, false))), 1);
+  EXPECT_EQ(failures(cli::check_forward_steps(*run(graph, false))), 1);
 }
 
 TEST(CheckSteps, FailWhereTheReferenceGradientDisagrees) {
@@ -78,7 +79,7 @@ TEST(CheckSteps, FailWhereTheReferenceGradientDisagrees) {
     if (context.grad_inputs[0]) context.grad_inputs[0][7] += 0.5;
   };
   const Graph graph = net_with(broken);
-  const std::vector<StepError> errors = cli::check_backward_steps(run(graph, true));
+  const std::vector<StepError> errors = cli::check_backward_steps(*run(graph, true));
   EXPECT_GE(failures(errors), 1);
   for (const StepError& error : errors) {
     const bool behind_it = error.name == "relu" || error.name == "mean";

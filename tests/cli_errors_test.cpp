@@ -78,10 +78,10 @@ TEST_F(CliErrors, EveryCommandHasHelp) {
   }
 }
 
-TEST_F(CliErrors, DevicesThisBuildDoesNotHave) {
-  expect_error(explain(picture(), {"--device", "cuda"}), 2, "no CUDA");
-  expect_error(explain(picture(), {"--device", "cuda:1"}), 2, "no CUDA");
+TEST_F(CliErrors, DevicesThatAreNotThere) {
+  expect_error(explain(picture(), {"--device", "cuda:999"}), 2, "--device cuda:999");
   expect_error(explain(picture(), {"--device", "abacus"}), 2, "abacus");
+  expect_error(explain(picture(), {"--precision", "fp16"}), 2, "--precision fp16");
 }
 
 TEST_F(CliErrors, MethodLayerOrClassThatDoesNotExist) {

@@ -149,7 +149,7 @@ TEST_F(Cli, ExplainJsonHasEveryFieldOfTheSchema) {
   const json file = read_json(out() / "cat.json");
   EXPECT_EQ(parse(outcome.out), file);
   EXPECT_EQ(file["schema"], 1);
-  expect_keys(file["engine"], {"name", "version", "device", "simd", "threads"});
+  expect_keys(file["engine"], {"name", "version", "device", "precision", "simd", "threads"});
   expect_keys(file["model"], {"path", "sha256", "name"});
   expect_keys(file["input"], {"path", "sha256", "width", "height"});
   expect_keys(file["preprocess"], {"channel_order", "scale", "mean", "std", "resize", "crop"});
@@ -382,6 +382,30 @@ TEST_F(Cli, ThreadsDoNotChangeABit) {
   const std::string one = test::read_text(out() / "cat.gradcam.c0.raw.npy");
   ASSERT_EQ(explain({picture()}, {"-c", "0", "--threads", "3", "--force"}).code, 0);
   EXPECT_EQ(test::read_text(out() / "cat.gradcam.c0.raw.npy"), one);
+}
+
+TEST_F(Cli, PredictBatchesDoNotChangeABit) {
+  fs::create_directory(folder_ / "many");
+  for (int i = 0; i < 11; ++i) {
+    test::save_picture(folder_ / "many" / (std::to_string(10 + i) + ".png"), 20 + i, 30, i);
+  }
+  write_text(path("many/13.png"), "damaged");
+  const auto run = [&](const std::string& batch) {
+    const Outcome outcome = run_program({"predict", "-m", model(), path("many"), "--json",
+                                         "--batch-size", batch, "--threads", "2"});
+    EXPECT_EQ(outcome.code, 3);
+    EXPECT_EQ(outcome.err_lines().size(), 2u) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr("13.png"));
+    return outcome;
+  };
+  const Outcome one = run("1");
+  ASSERT_EQ(one.out_lines().size(), 11u);
+  for (size_t i = 0; i < 11; ++i) {
+    const json line = parse(one.out_lines()[i]);
+    EXPECT_THAT(line["input"]["path"].get<std::string>(), HasSubstr(std::to_string(10 + i)));
+    EXPECT_EQ(line.contains("error"), i == 3);
+  }
+  for (const char* batch : {"2", "4", "100"}) EXPECT_EQ(run(batch).out, one.out) << batch;
 }
 
 TEST_F(Cli, Inspect) {

@@ -1,12 +1,15 @@
 #pragma once
 
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "engine/npy.h"
+#include "tests/gpu_harness.h"
 #include "tests/shared.h"
 
 /// Comparing with reference outputs (their README defines files and measures).
@@ -15,6 +18,11 @@ namespace camlucida::test {
 inline nlohmann::json read_json(const std::filesystem::path& path) {
   std::ifstream stream(path);
   return nlohmann::json::parse(stream);
+}
+
+/// What networks are run on: the GPU that CAMLUCIDA_TEST_GPU names, null for the processor.
+inline std::shared_ptr<Gpu> golden_gpu() {
+  return std::getenv("CAMLUCIDA_TEST_GPU") != nullptr ? test_gpu() : nullptr;
 }
 
 /// max|a - b| / max|golden|, over the flat arrays.

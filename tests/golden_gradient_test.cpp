@@ -63,8 +63,10 @@ TEST_P(GoldenMaps, FullGrad) {
   EXPECT_NEAR(shares[2], entry["logit"].get<double>(), 1e-4 * size);
 }
 
-INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps, ::testing::ValuesIn(golden_folders()), golden_test_name);
-INSTANTIATE_TEST_SUITE_P(Zoo, GoldenGradients, ::testing::ValuesIn(golden_folders()),
+INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps, ::testing::ValuesIn(golden_folders_of("GoldenMaps")),
+                         golden_test_name);
+INSTANTIATE_TEST_SUITE_P(Zoo, GoldenGradients,
+                         ::testing::ValuesIn(golden_folders_of("GoldenGradients")),
                          golden_test_name);
 
 }  // namespace

@@ -54,7 +54,8 @@ class GoldenGradients : public GoldenMaps {
     const Graph bound = bind_shapes(model_->graph(), shapes);
     Needs needs{.outputs = {score}, .score = score, .rule = entries[0].rule};
     for (const GradientEntry& entry : entries) needs.gradient_to.push_back(entry.value);
-    Session session(Plan::compile(model_->graph(), shapes, needs, {.retain_all = true}));
+    Session session(Plan::compile(model_->graph(), shapes, needs,
+                                  {.gpu = model_->options().gpu, .retain_all = true}));
     session.forward(input_);
     session.backward(seed(session.activation(score)));
 

@@ -44,13 +44,14 @@ class GoldenLogits : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(GoldenLogits, AgreeFromTheSameTensor) {
-  const Model model = Model::load(zoo_ / GetParam() / "model.onnx");
+  const Model model = Model::load(zoo_ / GetParam() / "model.onnx", {.gpu = golden_gpu()});
   const std::vector<ValueId>& outputs = model.bound().outputs();
   int compared = 0;
   for (size_t item = 0; item < index_["items"].size(); ++item) {
     if (!index_["items"][item].contains("input")) continue;
     const Tensor input = read_npy(folder_ / index_["items"][item]["input"].get<std::string>());
-    Session session(Plan::compile(model.graph(), {{model.input_name(), input.shape()}}));
+    Session session(Plan::compile(model.graph(), {{model.input_name(), input.shape()}}, {},
+                                  {.gpu = model.options().gpu}));
     session.forward(input);
     for (const Json& file : index_["files"]) {
       const Tensor golden = read_npy(folder_ / file["file"].get<std::string>());
@@ -83,7 +84,7 @@ TEST_P(GoldenLogits, AgreeFromTheSameTensor) {
 
 TEST_P(GoldenLogits, TopClassAgreesFromThePicture) {
   if (index_["output_kind"] != "logits") GTEST_SKIP() << "no classes";
-  const Model model = Model::load(zoo_ / GetParam() / "model.onnx");
+  const Model model = Model::load(zoo_ / GetParam() / "model.onnx", {.gpu = golden_gpu()});
   for (const Json& item : index_["items"]) {
     if (item.contains("tile")) GTEST_SKIP() << "pictures are tiles of a sheet";
     const Image image = Image::load(zoo_ / item["image"].get<std::string>());

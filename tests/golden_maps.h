@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <optional>
+#include <set>
 
 #include "explain/model.h"
 #include "tests/golden.h"
@@ -32,6 +33,13 @@ inline std::vector<std::string> golden_folders() {
   return folders;
 }
 
+/// The same for the first file of a program that asks for `suite`, nothing for the others: what is
+/// tested with a suite, in whatever file, is instantiated once.
+inline std::vector<std::string> golden_folders_of(const std::string& suite) {
+  static std::set<std::string> known;
+  return known.insert(suite).second ? golden_folders() : std::vector<std::string>{};
+}
+
 /// Names a test after its folder.
 inline std::string golden_test_name(const ::testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;
@@ -51,7 +59,8 @@ class GoldenMaps : public ::testing::TestWithParam<std::string> {
     input_ = read_npy(folder_ / input);
     class_index_ = index_["class_index"].get<int64_t>();
     layer_ = index_["layer"]["onnx_value"].get<std::string>();
-    model_.emplace(Model::load(shared / "zoo" / index_["model"].get<std::string>() / "model.onnx"));
+    model_.emplace(Model::load(shared / "zoo" / index_["model"].get<std::string>() / "model.onnx",
+                               {.gpu = golden_gpu()}));
   }
 
   /// Deviation from a file of a method's entry over the tolerance that the entry recommends, or

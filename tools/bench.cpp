@@ -6,9 +6,11 @@
 #include <numeric>
 
 #include "engine/build_info.h"
+#include "engine/cuda/device_tensor.h"
 #include "engine/npy.h"
 #include "engine/session.h"
 #include "tools/common_flags.h"
+#include "tools/device.h"
 #include "tools/json_output.h"
 #include "tools/program.h"
 #include "tools/random_input.h"
@@ -23,9 +25,11 @@ constexpr const char* kExamples = R"(Examples:
   camlucida bench -m resnet50.onnx --method gradcam      # what a map costs on top
   camlucida bench -m resnet50.onnx --method opticam --set iterations=50 --runs 3 --warmup 1
   camlucida bench -m resnet50.onnx --batch 8 --runs 50 --json
+  camlucida bench -m resnet50.onnx --device cuda --precision fp16 --batch 256
 
-Timed is the network alone, on a random picture that is ready in memory: no decoding, no
-preprocessing, no files. GFLOP/s counts a multiply-add as two operations.)";
+Timed is the network alone, on a random picture that is ready in memory (of the GPU, without
+--from-host): no decoding, no preprocessing, no files. On a GPU a run ends when all its work is
+done. GFLOP/s counts a multiply-add as two operations.)";
 
 constexpr int kMaxRuns = 1000000;
 
@@ -37,6 +41,7 @@ struct Flags {
   double min_time = 1.0;
   int batch = 1;
   bool layers = false;
+  bool from_host = false;
   std::string method, layer, input;
   std::vector<std::string> settings;
   int64_t target = 0;
@@ -81,17 +86,31 @@ struct Workload {
   std::unique_ptr<Session> session;
   std::map<std::string, Tensor> inputs;
 
+  /// Sends the forward pass.
   void forward() { session->forward(inputs); }
+  /// Waits for what was sent.
+  void finish() {
+    if (const std::shared_ptr<Stream> stream = session->stream()) stream->synchronize();
+  }
+  void run() {
+    forward();
+    finish();
+  }
 };
 
 Workload make_workload(const Model& model, const Flags& flags, const Needs& needs) {
   Shape shape = model.input_shape();
   shape[0] = flags.batch;
   Workload work;
-  work.plan = Plan::compile(model.graph(), {{model.input_name(), shape}}, needs);
+  work.plan = Plan::compile(model.graph(), {{model.input_name(), shape}}, needs,
+                            {.gpu = model.options().gpu, .precision = model.options().precision});
   work.session = std::make_unique<Session>(work.plan, flags.model.threads);
   work.inputs = random_inputs(model, *work.plan, flags.seed);
   if (!flags.input.empty()) work.inputs[model.input_name()] = read_npy(flags.input);
+  const std::shared_ptr<Stream> stream = work.session->stream();
+  if (stream != nullptr && !flags.from_host) {
+    for (auto& [name, tensor] : work.inputs) tensor = to_device(tensor, stream);
+  }
   return work;
 }
 
@@ -131,6 +150,23 @@ std::vector<StepTime> time_steps(Workload& work, const Flags& flags, const Run& 
   return times;
 }
 
+/// Bytes that the step reads and writes at least: its values and its weights, each once.
+int64_t traffic_of(const Plan& plan, const Plan::Step& step) {
+  size_t bytes = step.prepared->packed_bytes();
+  for (const auto* ports : {&step.inputs, &step.outputs, &step.grad_outputs, &step.grad_inputs}) {
+    for (const Plan::BufferId id : *ports) {
+      if (id != kNone) bytes += plan.buffers()[static_cast<size_t>(id)].bytes;
+    }
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+int64_t traffic_of(const Plan& plan) {
+  int64_t bytes = 0;
+  for (const Plan::Step& step : plan.forward_steps()) bytes += traffic_of(plan, step);
+  return bytes;
+}
+
 double gflops(int64_t multiply_adds, double ms) {
   return ms > 0 ? 2.0 * static_cast<double>(multiply_adds) / (ms * 1e6) : 0.0;
 }
@@ -158,15 +194,17 @@ void print_steps(const std::vector<StepTime>& steps) {
   fmt::print("sum of steps {:.4f} ms\n", total);
 }
 
-Json steps_json(const std::vector<StepTime>& steps) {
+Json steps_json(const Plan& plan, const std::vector<StepTime>& steps) {
   Json list = Json::array();
   for (const StepTime& time : steps) {
     list.push_back({{"name", time.step->name},
                     {"operation", time.step->operation},
                     {"kernel", time.step->kernel},
+                    {"host", time.step->on_host},
                     {"backward", time.backward},
                     {"ms", time.ms},
-                    {"multiply_adds", time.step->multiply_adds}});
+                    {"multiply_adds", time.step->multiply_adds},
+                    {"traffic_bytes", traffic_of(plan, *time.step)}});
   }
   return list;
 }
@@ -206,23 +244,31 @@ MethodTimes time_method(const Model& model, const Flags& flags) {
     work.forward();
     Evidence evidence(model.sessions(), *work.session, work.inputs.at(subject.input), subject,
                       {Target::of_class(flags.target)});
-    method.explain(evidence, settings);
+    for (const RawMap& map : method.explain(evidence, settings)) map.raw.raw();  // waits for it
     settings.check_all_read();
+    work.finish();
   };
   MethodTimes times;
   times.name = choice.name();
   times.layer = subject.layer;
   times.plan = work.plan;  // `steps` points into it
-  times.forward = measure(flags, [&] { work.forward(); });
+  times.forward = measure(flags, [&] { work.run(); });
   times.total = measure(flags, explain);
   if (flags.layers) times.steps = time_steps(work, flags, explain);
   return times;
 }
 
-void print_as_json(const Flags& flags, double load_ms, const Workload& work, const Times& times,
-                   const std::vector<StepTime>& steps, const MethodTimes* method) {
+double images_per_second(const Flags& flags, const Times& times) {
+  return times.median() > 0 ? 1e3 * flags.batch / times.median() : 0.0;
+}
+
+void print_as_json(const Flags& flags, const Model& model, double load_ms, const Workload& work,
+                   const Times& times, const std::vector<StepTime>& steps,
+                   const MethodTimes* method) {
   Json json;
   json["model"] = flags.model.model;
+  json["device"] = device_name(model.options().gpu.get());
+  json["precision"] = name_of(model.options().precision);
   json["load_ms"] = load_ms;
   json["median_ms"] = times.median();
   json["min_ms"] = times.ms.front();
@@ -231,12 +277,19 @@ void print_as_json(const Flags& flags, double load_ms, const Workload& work, con
   json["warmup"] = flags.warmup;
   json["threads"] = effective_threads(flags.model.threads);
   json["batch"] = flags.batch;
+  json["images_per_second"] = images_per_second(flags, times);
   json["multiply_adds"] = work.plan->multiply_adds();
   json["gflops"] = gflops(work.plan->multiply_adds(), times.median());
   json["arena_bytes"] = work.plan->arena_bytes();
   json["weight_bytes"] = work.plan->packed_bytes();
+  json["traffic_bytes"] = traffic_of(*work.plan);
+  if (const Gpu* gpu = model.options().gpu.get()) {
+    json["inputs_on"] = flags.from_host ? "host" : "gpu";
+    json["gpu_peak_bytes"] = model.options().gpu->allocator().peak_bytes();
+    json["driver"] = gpu->properties().driver;
+  }
   json["simd"] = build_info().simd;
-  if (flags.layers) json["steps"] = steps_json(steps);
+  if (flags.layers) json["steps"] = steps_json(*work.plan, steps);
   if (method != nullptr) {
     json["method"] = {{"name", method->name},
                       {"layer", method->layer},
@@ -246,7 +299,7 @@ void print_as_json(const Flags& flags, double load_ms, const Workload& work, con
                       {"p90_ms", method->total.quantile(0.9)},
                       {"overhead", method->total.median() / times.median() - 1.0},
                       {"arena_bytes", method->plan->arena_bytes()}};
-    if (flags.layers) json["method"]["steps"] = steps_json(method->steps);
+    if (flags.layers) json["method"]["steps"] = steps_json(*method->plan, method->steps);
   }
   print_json(json);
 }
@@ -263,25 +316,31 @@ int run(const Flags& flags) {
   const Model model = load_model(flags.model, silent);
   const std::chrono::duration<double, std::milli> load = std::chrono::steady_clock::now() - start;
   Workload work = make_workload(model, flags, plain_needs(model));
-  const Times times = measure(flags, [&] { work.forward(); });
+  const Times times = measure(flags, [&] { work.run(); });
   std::vector<StepTime> steps;
-  if (flags.layers) steps = time_steps(work, flags, [&] { work.forward(); });
+  if (flags.layers) steps = time_steps(work, flags, [&] { work.run(); });
   std::unique_ptr<MethodTimes> method;
   if (!flags.method.empty()) method = std::make_unique<MethodTimes>(time_method(model, flags));
 
   if (flags.output.json) {
-    print_as_json(flags, load.count(), work, times, steps, method.get());
+    print_as_json(flags, model, load.count(), work, times, steps, method.get());
     return 0;
   }
   if (flags.output.quiet) return 0;
   const Plan& plan = *work.plan;
-  fmt::print("{}, input {}, {} thread(s), {}\n", flags.model.model,
-             plan.desc(model.input_name()).shape.to_string(),
-             effective_threads(flags.model.threads), build_info().simd);
+  const Gpu* gpu = model.options().gpu.get();
+  fmt::print(
+      "{}, input {}, {}\n", flags.model.model, plan.desc(model.input_name()).shape.to_string(),
+      gpu == nullptr ? fmt::format("{} thread(s), {}", effective_threads(flags.model.threads),
+                                   build_info().simd)
+                     : fmt::format("{}, {}, pictures in {}", device_name(gpu),
+                                   name_of(model.options().precision),
+                                   flags.from_host ? "the processor's memory" : "its memory"));
   fmt::print("{:<16}{:.1f} ms\n", "load", load.count());
   print_line("forward", times);
-  fmt::print("{:<16}{} multiply-adds, {:.1f} GFLOP/s\n", "", with_thousands(plan.multiply_adds()),
-             gflops(plan.multiply_adds(), times.median()));
+  fmt::print("{:<16}{} multiply-adds, {:.1f} GFLOP/s, {:.1f} images/s\n", "",
+             with_thousands(plan.multiply_adds()), gflops(plan.multiply_adds(), times.median()),
+             images_per_second(flags, times));
   fmt::print("{:<16}{} activations, {} packed weights\n", "memory",
              megabytes(static_cast<double>(plan.arena_bytes())),
              megabytes(static_cast<double>(plan.packed_bytes())));
@@ -329,6 +388,8 @@ void add_bench(Program& program) {
       ->allow_extra_args(false);
   command.add_option("--input", flags->input, "A preprocessed tensor instead of a random picture")
       ->type_name("FILE.npy");
+  command.add_flag("--from-host", flags->from_host,
+                   "Of a GPU: with the transfer of the pictures from the processor's memory");
   command.add_flag("--layers", flags->layers, "Time of every step (of the method's run, if given)");
   command.add_option("--seed", flags->seed, "Seed of the random picture [0]")->type_name("N");
   add_output_flags(command, flags->output);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "tools/common_flags.h"
+#include "tools/device.h"
 #include "tools/inputs.h"
 #include "tools/json_output.h"
 #include "tools/network_check.h"
@@ -16,6 +17,7 @@ namespace {
 constexpr const char* kExamples = R"(Examples:
   camlucida check -m resnet50.onnx                 # on a random picture
   camlucida check -m resnet50.onnx cat.jpg --layers
+  camlucida check -m resnet50.onnx --device cuda --precision fp16
 
 Five comparisons, each with the tolerance it must keep; the exit code is 1 if one does not:
   forward    every step of the fast plan against the reference function of its layer, fed with the
@@ -26,7 +28,9 @@ Five comparisons, each with the tolerance it must keep; the exit code is 1 if on
   gradients  of the layer `explain` takes by default and of the picture, fast and reference plan
              against the oracle at the activations that plan computed; error = distance / length
   derivative gradients of the oracle against central differences of its score along a random
-             direction, at the picture and at layers on the way)";
+             direction, at the picture and at layers on the way
+The fast plan is that of --device. --precision tf32, fp16 and bf16 widen its tolerances to what
+rounding to that precision costs; references and oracle are always the processor's.)";
 
 struct Flags {
   ModelFlags model;
@@ -95,6 +99,8 @@ void print(const CheckReport& report, const std::string& title, bool every_step)
 
 void print_as_json(const CheckReport& report, const Model& model, const std::string& input) {
   Json json = {{"schema", 1}, {"model", model.path().string()}, {"input", input}};
+  json["device"] = device_name(model.options().gpu.get());
+  json["precision"] = name_of(model.options().precision);
   json["score"] = report.score;
   json["sections"] = Json::array();
   for (const CheckSection& section : report.sections) {
@@ -137,7 +143,11 @@ int run(const Flags& flags) {
   if (flags.output.json) {
     print_as_json(report, model, input);
   } else if (!flags.output.quiet) {
-    print(report, model.path().string() + " on " + input, flags.layers);
+    std::string title = model.path().string() + " on " + input;
+    if (const Gpu* gpu = model.options().gpu.get()) {
+      title += fmt::format(", {}, {}", device_name(gpu), name_of(model.options().precision));
+    }
+    print(report, title, flags.layers);
   }
   return report.failures() == 0 ? 0 : 1;
 }

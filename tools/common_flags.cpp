@@ -5,6 +5,7 @@
 
 #include <charconv>
 
+#include "tools/device.h"
 #include "tools/messages.h"
 #include "tools/zoo_catalogue.h"
 
@@ -139,10 +140,18 @@ void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind) {
   command.add_option("--labels", flags.labels, "Class names, one per line")->type_name("FILE");
   command.add_option("--output", flags.output, "Model output that holds the scores")
       ->type_name("NAME");
-  command.add_option("--device", flags.device, "cpu, cuda or cuda:N [cpu]")->type_name("DEVICE");
+  command
+      .add_option("--device", flags.device,
+                  "cpu, cuda or cuda:N (a GPU), or emulated: the GPU's plan and own kernels on the "
+                  "processor, slow, for tests [cpu]")
+      ->type_name("DEVICE");
+  command
+      .add_option("--precision", flags.precision,
+                  "Of a GPU: fp32, tf32, fp16 or bf16; sums and gradients stay float32 [fp32]")
+      ->type_name("NAME");
   command
       .add_option("--threads", flags.threads,
-                  "Threads, 0 = all cores [0]; results do not depend on it")
+                  "Threads of the processor, 0 = all cores [0]; results do not depend on it")
       ->check(CLI::Range(0, 1024))
       ->type_name("N");
 }
@@ -177,8 +186,9 @@ void require_inputs(const std::vector<std::string>& inputs) {
 
 void add_batch_flags(CLI::App& command, ModelFlags& flags) {
   command
-      .add_option("--batch-size", flags.batch_size,
-                  "Variants of a picture that a perturbing method runs in one pass [8]")
+      .add_option(
+          "--batch-size", flags.batch_size,
+          "Pictures, or variants of a picture, that one pass takes at most [8, on a GPU 128]")
       ->check(CLI::Range(1, 65536))
       ->type_name("N");
   command
@@ -205,18 +215,6 @@ size_t parse_bytes(const std::string& text, const std::string& flag) {
   return value << shift;
 }
 
-Device parse_device(const std::string& text) {
-  if (text == "cpu") return Device::kCpu;
-  const bool numbered = text.rfind("cuda:", 0) == 0 && text.size() > 5 &&
-                        text.find_first_not_of("0123456789", 5) == std::string::npos;
-  if (text == "cuda" || numbered) {
-    throw Error(ErrorKind::kUsage, "--device " + text + ": this build has no CUDA support",
-                "use --device cpu");
-  }
-  throw Error(ErrorKind::kUsage, "--device " + text + ": there is no such device",
-              "use cpu, cuda or cuda:N");
-}
-
 Size parse_size(const std::string& text, const std::string& flag) {
   Size size;
   const size_t times = text.find('x');
@@ -241,8 +239,16 @@ Model load_model(const ModelFlags& flags, const OutputFlags& output) {
   options.labels = flags.labels;
   options.output = flags.output;
   options.threads = flags.threads;
-  options.device = parse_device(flags.device);
+  DeviceChoice device = choose_device(flags.device, flags.precision, flags.threads);
+  options.gpu = std::move(device.gpu);
+  options.precision = device.precision;
   options.max_batch = flags.batch_size;
+  if (!output.quiet) {
+    options.notice = [said = false](const std::string& line) mutable {
+      if (!said) report_notice(line);
+      said = true;
+    };
+  }
   if (!flags.max_memory.empty()) options.max_memory = parse_bytes(flags.max_memory, "--max-memory");
   if (flags.change_recipe()) {
     // The flags change single fields of a recipe that is known only once the model is.

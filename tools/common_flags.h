@@ -21,8 +21,9 @@ struct ModelFlags {
   std::string labels;
   std::string output;
   std::string device = "cpu";
-  int threads = 0;  ///< 0 = all cores
-  int batch_size = 8;
+  std::string precision = "fp32";
+  int threads = 0;         ///< 0 = all cores
+  int batch_size = 0;      ///< 0 = 8 on the processor, 128 on a GPU
   std::string max_memory;  ///< empty = physical memory decides
 
   bool change_recipe() const;  ///< any of size ... scale was given
@@ -53,8 +54,6 @@ void add_batch_flags(CLI::App& command, ModelFlags& flags);
 /// Bytes of "512M" or "2G" (powers of 1024); Error(kUsage) naming `flag`.
 size_t parse_bytes(const std::string& text, const std::string& flag);
 
-/// kCpu, or Error(kUsage) if this build cannot use the device.
-Device parse_device(const std::string& text);
 /// Height and width of "224" or "224x200" (height first); Error(kUsage) naming `flag`.
 struct Size {
   int height = 0;

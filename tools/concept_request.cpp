@@ -64,8 +64,9 @@ ConceptRequest::ConceptRequest(const ConceptFlags& flags, const Model& model, Re
 }
 
 std::vector<ConceptLevel> ConceptRequest::rank(const LoadedInput& input) const {
-  const Prediction prediction =
-      input.is_tensor() ? model_.predict(input.tensor()) : model_.predict(input.image());
+  const Prediction prediction = input.prepared      ? model_.predict(input.prepared->tensor)
+                                : input.is_tensor() ? model_.predict(input.tensor())
+                                                    : model_.predict(input.image());
   Embedding embedding;
   embedding.pooling = pooling_;
   return rank_concepts(bank_, embedding.of(prediction.scores.shape(), prediction.scores.floats()));

@@ -13,6 +13,7 @@
 #include "tools/evaluation_summary.h"
 #include "tools/explain_request.h"
 #include "tools/output_files.h"
+#include "tools/pipeline.h"
 #include "tools/program.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -196,10 +197,13 @@ class EvaluateRun {
     });
     Progress progress(items_.size(), flags_.progress, flags_.output.quiet);
     catch_interrupts();
+    const int threads = items_.size() > 1 ? reading_threads(model_) : 0;
+    ReadAhead<LoadedItem> reader(items_.size(), static_cast<size_t>(threads) + 1, threads,
+                                 [this](size_t i) { return read(items_[i]); });
     for (size_t i = 0; i < items_.size() && !interrupted(); ++i) {
       progress.show(i, items_[i].input.path.string());
       try {
-        evaluate(items_[i], log, progress);
+        evaluate(items_[i], reader.take(), log, progress);
       } catch (const Error& error) {
         progress.clear();
         if (error.kind() == ErrorKind::kUsage || error.kind() == ErrorKind::kResource) throw;
@@ -262,11 +266,21 @@ class EvaluateRun {
     for (const MetricChoice& choice : metrics_) json["metrics"][choice.metric->name] = choice.given;
     json["engine"] = {{"name", engine_json(model_)["name"]},
                       {"version", engine_json(model_)["version"]}};
+    // Devices agree to rounding, precisions do not.
+    const Precision precision = model_.options().precision;
+    if (precision != Precision::kFp32) json["engine"]["precision"] = name_of(precision);
     return json;
   }
 
-  void evaluate(const EvaluationItem& item, EvaluationLog& log, Progress& progress) {
-    const LoadedItem whole = load_item(item, model_);
+  /// On a thread that reads.
+  LoadedItem read(const EvaluationItem& item) const {
+    LoadedItem whole = load_item(item, model_);
+    prepare_input(whole.input, model_);
+    return whole;
+  }
+
+  void evaluate(const EvaluationItem& item, const LoadedItem& whole, EvaluationLog& log,
+                Progress& progress) {
     const LoadedInput& loaded = whole.input;
     const std::string key_text = loaded.sha256 + " " + truth_text(item, whole);
     const std::string key =
@@ -277,10 +291,7 @@ class EvaluateRun {
       return;
     }
     const auto start = std::chrono::steady_clock::now();
-    const PreparedInput prepared =
-        loaded.is_tensor()
-            ? PreparedInput{loaded.tensor(), Placement::identity(loaded.width, loaded.height)}
-            : model_.prepare(loaded.image());
+    const PreparedInput& prepared = *loaded.prepared;
     ExplainOptions options = request_.options();
     if (flags_.class_choice == "label") {
       options.target.classes = {std::to_string(*item.class_index)};

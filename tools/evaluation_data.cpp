@@ -265,7 +265,7 @@ LoadedItem load_item(const EvaluationItem& item, const Model& model) {
   loaded.input.sha256 = sha256(drawing.picture.pixels());
   loaded.input.width = drawing.picture.width();
   loaded.input.height = drawing.picture.height();
-  loaded.input.data = std::move(drawing.picture);
+  loaded.input.data = std::make_shared<const Image>(std::move(drawing.picture));
   loaded.truth = std::move(drawing.truth);
   return loaded;
 }

@@ -13,6 +13,7 @@
 #include "tools/inputs.h"
 #include "tools/layer_sweep.h"
 #include "tools/output_files.h"
+#include "tools/pipeline.h"
 #include "tools/program.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -82,28 +83,53 @@ class ExplainRun {
     }
     prepare_folder(files_.folder);
     if (!flags_.files.force && !flags_.files.resume) check_free(inputs);
-    Failures failures;
     Progress progress(inputs.size(), flags_.progress, flags_.output.quiet);
     catch_interrupts();
-    for (size_t i = 0; i < inputs.size() && !interrupted(); ++i) {
-      progress.show(i, inputs[i].path.string());
-      try {
-        explain(inputs[i], progress, failures);
-      } catch (const Error& error) {
-        progress.clear();
-        if (error.kind() == ErrorKind::kUsage) throw;  // it is the same for every input
-        failures.add(error, inputs[i].path.string());
-        if (flags_.output.json) print_json(failure_json(error, inputs[i]));
-      } catch (const std::bad_alloc&) {
-        progress.clear();
-        failures.add(out_of_memory(), inputs[i].path.string());
-      }
-    }
+    explain_all(inputs, progress);
     progress.clear();
-    return finish(failures, done_, skipped_, inputs.size(), "explained", flags_.output);
+    return finish(failures_, done_, skipped_, inputs.size(), "explained", flags_.output);
   }
 
  private:
+  /// An input as it comes from the threads that read.
+  struct Ready {
+    LoadedInput loaded;
+    Json same;  ///< see identity()
+    bool complete = false;
+  };
+  /// What is known of an input once its maps are, on its way to the thread that writes.
+  struct Explained {
+    Ready input;
+    std::vector<ConceptLevel> levels;
+    Answer answer;
+  };
+
+  /// Reads on some threads, computes on this one and writes on another, in the order of the inputs.
+  /// Everything that is printed or counted is so by the thread that writes.
+  void explain_all(const std::vector<Input>& inputs, Progress& progress) {
+    constexpr size_t kWaiting = 2;
+    const int threads = inputs.size() > 1 ? reading_threads(model_) : 0;
+    ReadAhead<Ready> reader(inputs.size(), static_cast<size_t>(threads) + 1, threads,
+                            [&](size_t i) { return read(inputs[i]); });
+    TaskQueue writer(kWaiting);
+    for (size_t i = 0; i < inputs.size() && !interrupted(); ++i) {
+      progress.show(i, inputs[i].path.string());
+      std::shared_ptr<const Explained> explained;
+      std::optional<Error> failure;
+      try {
+        explained = explain(reader.take(), progress);
+      } catch (const Error& error) {
+        failure = error;
+      } catch (const std::bad_alloc&) {
+        failure = out_of_memory();
+      }
+      writer.add([this, &input = inputs[i], &progress, explained, failure] {
+        conclude(input, explained.get(), failure, progress);
+      });
+    }
+    writer.finish();
+  }
+
   /// Adapts request_flags_ to concepts, if they are asked for.
   std::optional<ConceptRequest> read_concepts() {
     const ConceptFlags& flags = flags_.concepts;
@@ -136,24 +162,64 @@ class ExplainRun {
     json["request"]["format"] = flags_.files.formats;
     json["request"]["colormap"] = flags_.files.colormap;
     json["request"]["alpha"] = flags_.files.alpha;
+    // Devices agree to rounding, precisions do not.
+    const Precision precision = model_.options().precision;
+    if (precision != Precision::kFp32) json["request"]["precision"] = name_of(precision);
     if (concepts_) json["request"]["concepts"] = concepts_->identity();
     return json;
   }
 
-  void explain(const Input& input, Progress& progress, Failures& failures) {
-    const LoadedInput loaded = load_input(input, model_);
-    const Json same = identity(input, loaded);
-    if (flags_.files.resume && is_complete(files_, input, same)) {
-      ++skipped_;
-      return;
-    }
-    std::vector<ConceptLevel> levels;
+  /// On a thread that reads.
+  Ready read(const Input& input) const {
+    Ready ready{.loaded = load_input(input, model_)};
+    ready.same = identity(input, ready.loaded);
+    ready.complete = flags_.files.resume && is_complete(files_, input, ready.same);
+    if (!ready.complete) prepare_input(ready.loaded, model_);
+    return ready;
+  }
+
+  std::shared_ptr<const Explained> explain(Ready ready, Progress& progress) const {
+    auto explained = std::make_shared<Explained>();
+    explained->input = std::move(ready);
+    if (explained->input.complete) return explained;
+    const LoadedInput& loaded = explained->input.loaded;
     std::vector<Target> targets;
     if (concepts_) {
-      levels = concepts_->rank(loaded);
-      targets = concepts_->targets(levels);
+      explained->levels = concepts_->rank(loaded);
+      targets = concepts_->targets(explained->levels);
     }
-    const Answer answer = request_.run(model_, loaded, progress.steps(), targets);
+    explained->answer = request_.run(model_, loaded, progress.steps(), targets);
+    return explained;
+  }
+
+  /// On the thread that writes: files, standard output and errors of one input.
+  void conclude(const Input& input, const Explained* explained, const std::optional<Error>& failure,
+                Progress& progress) {
+    try {
+      if (failure) throw *failure;
+      if (explained->input.complete) {
+        ++skipped_;
+      } else {
+        write(input, *explained, progress);
+      }
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kUsage) throw;  // it is the same for every input
+      fail(input, error, progress);
+    } catch (const std::bad_alloc&) {
+      fail(input, out_of_memory(), progress);
+    }
+  }
+
+  void fail(const Input& input, const Error& error, Progress& progress) {
+    const auto paused = progress.pause();
+    failures_.add(error, input.path.string());
+    if (flags_.output.json) print_json(failure_json(error, input));
+  }
+
+  void write(const Input& input, const Explained& explained, Progress& progress) {
+    const LoadedInput& loaded = explained.input.loaded;
+    const Json& same = explained.input.same;
+    const Answer& answer = explained.answer;
     const std::vector<Explanation>& explanations = answer.explanations;
     FileWriter writer(files_, input);
     writer.check_free(explanations, loaded.is_tensor(), flags_.files.force || flags_.files.resume);
@@ -163,7 +229,7 @@ class ExplainRun {
     json["input"] = same["input"];
     json["preprocess"] = same["preprocess"];
     json["prediction"] = to_json(answer.prediction);
-    if (concepts_) json["concepts"] = concepts_->to_json(levels);
+    if (concepts_) json["concepts"] = concepts_->to_json(explained.levels);
     json["explanations"] = Json::array();
     for (const Explanation& explanation : explanations) {
       json["explanations"].push_back(to_json(explanation));
@@ -180,9 +246,9 @@ class ExplainRun {
                          {"write", milliseconds_since(start)}};
     writer.write_json(json);
     ++done_;
-    progress.clear();
-    report(input, loaded, answer, levels, writer, json);
-    if (flags_.strict) check_meaning(input, explanations, failures);
+    const auto paused = progress.pause();
+    report(input, loaded, answer, explained.levels, writer, json);
+    if (flags_.strict) check_meaning(input, explanations);
   }
 
   void report(const Input& input, const LoadedInput& loaded, const Answer& answer,
@@ -220,19 +286,18 @@ class ExplainRun {
   }
 
   /// --strict: the maps are written all the same, but the run fails.
-  void check_meaning(const Input& input, const std::vector<Explanation>& explanations,
-                     Failures& failures) const {
+  void check_meaning(const Input& input, const std::vector<Explanation>& explanations) {
     for (const Explanation& explanation : explanations) {
       // A map that ignores the class still shows something.
       if (explanation.status == Status::kOk || explanation.status == Status::kClassAgnostic) {
         continue;
       }
-      failures.add(Error(ErrorKind::kMeaningless,
-                         fmt::format("{}: the {} map of {} is not meaningful ({})",
-                                     input.path.string(), explanation.method,
-                                     explanation.target_text, name_of(explanation.status)),
-                         explanation.advice),
-                   input.path.string());
+      failures_.add(Error(ErrorKind::kMeaningless,
+                          fmt::format("{}: the {} map of {} is not meaningful ({})",
+                                      input.path.string(), explanation.method,
+                                      explanation.target_text, name_of(explanation.status)),
+                          explanation.advice),
+                    input.path.string());
       return;
     }
   }
@@ -246,6 +311,7 @@ class ExplainRun {
   std::optional<ConceptRequest> concepts_;
   ExplainRequest request_;
   FileOptions files_;
+  Failures failures_;
   size_t done_ = 0;
   size_t skipped_ = 0;
 };

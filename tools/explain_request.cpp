@@ -200,8 +200,14 @@ Answer ExplainRequest::run(const Model& model, const LoadedInput& input, Progres
   ExplainOptions options = options_;
   if (!targets.empty()) options.target = {.classes = {}, .k = options.target.k, .targets = targets};
   options.progress = std::move(progress);
-  Answer answer = input.is_tensor() ? model.explain(input.tensor(), options)
-                                    : model.explain(input.image(), options);
+  Answer answer;
+  if (input.prepared) {
+    answer = model.explain(*input.prepared, input.is_tensor() ? nullptr : input.picture(), options);
+    answer.timing.preprocess = input.preprocess_ms;
+  } else {
+    answer = input.is_tensor() ? model.explain(input.tensor(), options)
+                               : model.explain(input.image(), options);
+  }
   std::map<std::string, std::set<std::string>> seen;  // targets by slug
   std::vector<Explanation> all = std::move(answer.explanations);
   answer.explanations.clear();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <map>
 #include <set>
 #include <sstream>
@@ -12,6 +13,7 @@
 #include "engine/npy.h"
 #include "explain/explainer.h"
 #include "explain/target_grammar.h"
+#include "tools/json_output.h"
 
 namespace camlucida::cli {
 namespace {
@@ -269,8 +271,25 @@ LoadedInput load_input(const Input& input, const Model& model) {
   loaded.sha256 = sha256(bytes);
   loaded.width = image.width();
   loaded.height = image.height();
-  loaded.data = std::move(image);
+  loaded.data = std::make_shared<const Image>(std::move(image));
   return loaded;
+}
+
+void prepare_input(LoadedInput& loaded, const Model& model) {
+  if (loaded.is_tensor()) {
+    loaded.prepared = {loaded.tensor(), Placement::identity(loaded.width, loaded.height)};
+    return;
+  }
+  const auto start = std::chrono::steady_clock::now();
+  loaded.prepared = model.prepare(loaded.image());
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+  loaded.preprocess_ms = took.count();
+}
+
+int reading_threads(const Model& model) {
+  constexpr int kMost = 16;
+  const int threads = effective_threads(model.options().threads);
+  return std::clamp(model.options().gpu ? threads : threads / 4, 1, kMost);
 }
 
 }  // namespace camlucida::cli

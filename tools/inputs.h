@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -38,18 +39,30 @@ std::vector<Input> find_inputs(const std::vector<std::string>& arguments);
 std::vector<std::string> unique_names(const std::vector<std::filesystem::path>& paths);
 
 struct LoadedInput {
-  std::variant<Image, Tensor> data;
+  std::variant<std::shared_ptr<const Image>, Tensor> data;
   std::string sha256;  ///< of the file
   int width = 0;       ///< of the picture, or of the tensor
   int height = 0;
+  std::optional<PreparedInput> prepared;  ///< what the network gets, see prepare_input
+  double preprocess_ms = 0;               ///< time it took to make it
 
   bool is_tensor() const { return std::holds_alternative<Tensor>(data); }
-  const Image& image() const { return std::get<Image>(data); }
+  const std::shared_ptr<const Image>& picture() const {
+    return std::get<std::shared_ptr<const Image>>(data);
+  }
+  const Image& image() const { return *picture(); }
   const Tensor& tensor() const { return std::get<Tensor>(data); }
 };
 
 /// Reads the picture or tensor. A tensor must fit the picture input of `model`. Throws
-/// Error(kInput).
+/// Error(kInput). May be called from several threads at once.
 LoadedInput load_input(const Input& input, const Model& model);
+/// Fills `loaded.prepared`: the picture preprocessed, or the tensor as it is. Throws what
+/// Model::prepare throws.
+void prepare_input(LoadedInput& loaded, const Model& model);
+
+/// How many threads to read inputs ahead of the network with. A GPU leaves all threads of the run
+/// free; on the processor they take turns with the network's.
+int reading_threads(const Model& model);
 
 }  // namespace camlucida::cli

@@ -9,6 +9,7 @@
 #include "engine/passes/passes.h"
 #include "engine/session.h"
 #include "tools/common_flags.h"
+#include "tools/device.h"
 #include "tools/json_output.h"
 #include "tools/program.h"
 #include "tools/table.h"
@@ -20,6 +21,7 @@ constexpr const char* kExamples = R"(Examples:
   camlucida inspect resnet50.onnx
   camlucida inspect resnet50.onnx --layers    # names for `explain --target-layer`
   camlucida inspect resnet50.onnx --why       # the kernel of every step, and why not another
+  camlucida inspect resnet50.onnx --why --device cuda --precision fp16
   camlucida inspect resnet50.onnx --values --json)";
 
 struct Flags {
@@ -78,13 +80,28 @@ LayerChoice default_layer_of(const Model& model) {
 
 std::shared_ptr<const Plan> plan_of(const Model& model) {
   return Plan::compile(model.graph(), {{model.input_name(), model.input_shape()}},
-                       Needs{.outputs = {model.score_name()}, .score = model.score_name()});
+                       Needs{.outputs = {model.score_name()}, .score = model.score_name()},
+                       {.gpu = model.options().gpu, .precision = model.options().precision});
+}
+
+/// Of a GPU also the way back from the scores to the picture, where that can be had: what methods
+/// with gradients run.
+std::shared_ptr<const Plan> backward_plan_of(const Model& model, std::string* reason) {
+  try {
+    return Plan::compile(model.graph(), {{model.input_name(), model.input_shape()}},
+                         Needs{.gradient_to = {model.input_name()}, .score = model.score_name()},
+                         {.gpu = model.options().gpu, .precision = model.options().precision});
+  } catch (const Error& error) {
+    *reason = error.message();
+    return nullptr;
+  }
 }
 
 const char* name_of(Layout layout) { return layout == Layout::kBlocked ? "blocked" : "plain"; }
 
 /// Where a step's first output lies, as far as the plan tells.
 std::string output_layout(const Plan& plan, const Plan::Step& step) {
+  if (plan.options().gpu != nullptr) return "";  // layouts of a GPU take the same room
   if (step.node == kNone || step.outputs.empty() || step.outputs[0] == kNone) return "";
   const Node& node = plan.graph().node(step.node);
   const Shape& shape = plan.graph().value(node.outputs[0]).desc.shape;
@@ -121,9 +138,9 @@ Json layers_json(const Model& model) {
   return list;
 }
 
-Json steps_json(const Plan& plan) {
+Json steps_json(const std::vector<Plan::Step>& steps) {
   Json list = Json::array();
-  for (const Plan::Step& step : plan.forward_steps()) {
+  for (const Plan::Step& step : steps) {
     Json rejected = Json::array();
     for (const Plan::Rejected& other : step.rejected) {
       rejected.push_back({{"kernel", other.kernel}, {"reason", other.reason}});
@@ -131,6 +148,7 @@ Json steps_json(const Plan& plan) {
     list.push_back({{"name", step.name},
                     {"operation", step.operation},
                     {"kernel", step.kernel},
+                    {"host", step.on_host},
                     {"remark", step.remark},
                     {"multiply_adds", step.multiply_adds},
                     {"cost_ns", step.cost_ns},
@@ -193,9 +211,16 @@ void print_as_json(const Flags& flags, const Model& model) {
   if (flags.values) json["values"] = values_json(model.bound());
   if (flags.why) {
     const std::shared_ptr<const Plan> plan = plan_of(model);
-    json["plan"] = {{"arena_bytes", plan->arena_bytes()},
+    json["plan"] = {{"device", device_name(model.options().gpu.get())},
+                    {"precision", name_of(model.options().precision)},
+                    {"arena_bytes", plan->arena_bytes()},
                     {"packed_bytes", plan->packed_bytes()},
-                    {"steps", steps_json(*plan)}};
+                    {"steps", steps_json(plan->forward_steps())}};
+    if (model.options().gpu != nullptr) {
+      std::string reason;
+      const std::shared_ptr<const Plan> back = backward_plan_of(model, &reason);
+      json["plan"]["backward_steps"] = back ? steps_json(back->backward_steps()) : Json();
+    }
   }
   print_json(json);
 }
@@ -295,21 +320,46 @@ void print_layers(const Model& model) {
   if (table.empty()) fmt::print("no value of rank 4: nothing to map\n");
 }
 
-void print_plan(const Model& model) {
-  const std::shared_ptr<const Plan> plan = plan_of(model);
-  fmt::print("{} steps, {} of activations, {} of packed weights, blocks of {} channels\n",
-             plan->forward_steps().size(), megabytes(static_cast<double>(plan->arena_bytes())),
-             megabytes(static_cast<double>(plan->packed_bytes())), plan->block());
+/// "blocks of 16 channels", or device, precision and how much of a GPU's plan is not the GPU's.
+std::string plan_text(const Plan& plan) {
+  const Gpu* gpu = plan.options().gpu.get();
+  if (gpu == nullptr) return fmt::format("blocks of {} channels", plan.block());
+  const auto& steps = plan.forward_steps();
+  const auto on_host = std::count_if(steps.begin(), steps.end(),
+                                     [](const Plan::Step& step) { return step.on_host; });
+  return fmt::format("{}, {}, {} of the steps on the host", device_name(gpu),
+                     name_of(plan.options().precision), on_host);
+}
+
+void print_steps(const Plan& plan, const std::vector<Plan::Step>& steps) {
   int number = 0;
-  for (const Plan::Step& step : plan->forward_steps()) {
-    const std::string layout = output_layout(*plan, step);
-    fmt::print("{:4} {}  {}\n     kernel {}{}{}{}\n", number++, step.operation, step.name,
-               step.kernel, layout.empty() ? "" : ", output " + layout,
-               step.remark.empty() ? "" : ": ", step.remark);
+  for (const Plan::Step& step : steps) {
+    const std::string layout = output_layout(plan, step);
+    fmt::print("{:4} {}  {}\n     kernel {}{}{}{}{}\n", number++, step.operation, step.name,
+               step.kernel, step.on_host ? " (host)" : "",
+               layout.empty() ? "" : ", output " + layout, step.remark.empty() ? "" : ": ",
+               step.remark);
     for (const Plan::Rejected& other : step.rejected) {
       fmt::print("     not    {}: {}\n", other.kernel, other.reason);
     }
   }
+}
+
+void print_plan(const Model& model) {
+  const std::shared_ptr<const Plan> plan = plan_of(model);
+  fmt::print("{} steps, {} of activations, {} of packed weights, {}\n",
+             plan->forward_steps().size(), megabytes(static_cast<double>(plan->arena_bytes())),
+             megabytes(static_cast<double>(plan->packed_bytes())), plan_text(*plan));
+  print_steps(*plan, plan->forward_steps());
+  if (model.options().gpu == nullptr) return;
+  std::string reason;
+  const std::shared_ptr<const Plan> back = backward_plan_of(model, &reason);
+  if (back == nullptr) {
+    fmt::print("no way back to the picture: {}\n", reason);
+    return;
+  }
+  fmt::print("back to the picture, {} steps\n", back->backward_steps().size());
+  print_steps(*back, back->backward_steps());
 }
 
 void print_values(const Graph& graph) {

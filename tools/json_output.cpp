@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "engine/build_info.h"
+#include "tools/device.h"
 
 namespace camlucida::cli {
 namespace {
@@ -137,7 +138,8 @@ Json engine_json(const Model& model) {
   const BuildInfo info = build_info();
   return {{"name", info.name},
           {"version", info.version},
-          {"device", model.options().device == Device::kCpu ? "cpu" : "cuda"},
+          {"device", device_name(model.options().gpu.get())},
+          {"precision", name_of(model.options().precision)},
           {"simd", info.simd},
           {"threads", effective_threads(model.options().threads)}};
 }

@@ -22,7 +22,7 @@ Json to_json(const Explanation& explanation);
 /// Parameters of a method: values that read as numbers become numbers.
 Json to_json(const std::map<std::string, std::string>& parameters);
 
-/// {"name", "version", "device", "simd", "threads"}
+/// {"name", "version", "device", "precision", "simd", "threads"}
 Json engine_json(const Model& model);
 /// {"path", "sha256", "name", "score", "score_reason"}; of a Caffe model also "weights"
 Json model_json(const Model& model, const std::string& sha256);

@@ -28,6 +28,7 @@ int run(bool json) {
                       {"backwards", method->backwards},
                       {"uses_gradient", method->uses_gradient},
                       {"class_agnostic", method->class_agnostic},
+                      {"host_part", method->host_part},
                       {"variants", variants}});
     }
     print_json(list);
@@ -53,6 +54,10 @@ int run(bool json) {
       if (method->variants.size() == 1) continue;
       fmt::print("{}@{}: {}\n", method->name, variant.name, variant.difference);
     }
+  }
+  fmt::print("\nWith --device cuda the processor still computes, besides scores:\n");
+  for (const auto& method : methods) {
+    if (!method->host_part.empty()) fmt::print("{}: {}\n", method->name, method->host_part);
   }
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <memory>
 
 #include "engine/exact_run.h"
 #include "engine/passes/passes.h"
@@ -15,15 +16,36 @@
 namespace camlucida::cli {
 namespace {
 
-// Tolerances of the comparisons over whole networks; those of single steps are the layers' own.
-constexpr double kScoreTolerance = 1e-4;
-constexpr double kGradientTolerance = 1e-4;
+/// What the comparisons allow. Those of single steps allow what the layer's examples state, or what
+/// rounding to the precision makes of one step if that is more: inputs are what the step got, so
+/// that its weights, the factors of its products and its results are rounded once each.
+struct Tolerances {
+  double step = 0;           ///< at least, forward
+  double step_gradient = 0;  ///< at least, backward: float32 sums of products in TF32
+  double scores = 1e-4;
+  double gradients = 1e-4;
+};
+
+Tolerances tolerances_of(Precision precision) {
+  switch (precision) {
+    case Precision::kFp32:
+      break;
+    case Precision::kTf32:
+      return {.step = 2e-3, .step_gradient = 2e-3, .scores = 2e-2, .gradients = 1e-2};
+    case Precision::kFp16:
+      return {.step = 2e-3, .step_gradient = 2e-3, .scores = 2e-2, .gradients = 1e-2};
+    case Precision::kBf16:
+      return {.step = 1.6e-2, .step_gradient = 2e-3, .scores = 1.6e-1, .gradients = 1e-2};
+  }
+  return {};
+}
+
 constexpr double kDerivativeTolerance = 1e-5;
 
 class NetworkCheck {
  public:
   NetworkCheck(const Model& model, const Tensor& picture, const CheckOptions& options)
-      : model_(model), options_(options) {
+      : model_(model), options_(options), tolerances_(tolerances_of(model.options().precision)) {
     const Shape shape = picture.defined() ? picture.shape() : model.input_shape();
     shapes_ = {{model.input_name(), shape}};
     const auto plan = Plan::compile(model.graph(), shapes_, {}, {.reference_only = true});
@@ -51,33 +73,43 @@ class NetworkCheck {
     return Needs{.outputs = {model_.score_name()}, .score = model_.score_name()};
   }
 
-  Session run_plan(const Needs& needs, const PlanOptions& options) const {
-    Session session(Plan::compile(model_.graph(), shapes_, needs, options), options_.threads);
-    session.forward(inputs_);
+  std::unique_ptr<Session> run_plan(const Needs& needs, const PlanOptions& options) const {
+    auto session = std::make_unique<Session>(Plan::compile(model_.graph(), shapes_, needs, options),
+                                             options_.threads);
+    session->forward(inputs_);
     return session;
   }
 
-  void add(CheckSection section) {
-    for (StepError& error : section.errors) error.tolerance *= options_.tolerance;
+  /// The plan that is checked: fast kernels on the model's device.
+  PlanOptions fast(bool retain_all = false) const {
+    return {.gpu = model_.options().gpu,
+            .precision = model_.options().precision,
+            .retain_all = retain_all};
+  }
+
+  void add(CheckSection section, double at_least = 0) {
+    for (StepError& error : section.errors) {
+      error.tolerance = std::max(error.tolerance, at_least) * options_.tolerance;
+    }
     report_.sections.push_back(std::move(section));
   }
 
   void check_forward() {
-    const Session session = run_plan(score_needs(), {.retain_all = true});
-    add({"forward", check_forward_steps(session), ""});
+    const auto session = run_plan(score_needs(), fast(true));
+    add({"forward", check_forward_steps(*session), ""}, tolerances_.step);
   }
 
   void check_scores(const ExactRun& exact) {
     const std::vector<double>& expected = exact.value(model_.score_name());
     CheckSection section{"scores", {}, ""};
-    const auto compare = [&](const char* name, const PlanOptions& options) {
-      const Session session = run_plan(score_needs(), options);
+    const auto compare = [&](const char* name, const PlanOptions& options, double tolerance) {
+      const auto session = run_plan(score_needs(), options);
       section.errors.push_back({name, model_.score_name(), "",
-                                relative_error(session.output().to_doubles(), expected),
-                                kScoreTolerance});
+                                relative_error(session->output().to_doubles(), expected),
+                                tolerance});
     };
-    compare("fast plan", {});
-    compare("reference plan", {.reference_only = true});
+    compare("fast plan", fast(), tolerances_.scores);
+    compare("reference plan", {.reference_only = true}, Tolerances{}.scores);
     add(std::move(section));
   }
 
@@ -103,13 +135,14 @@ class NetworkCheck {
     return id != kNone && gradient_possible_[static_cast<size_t>(id)];
   }
 
-  Session run_backward(const std::vector<std::string>& targets, const PlanOptions& options) const {
+  std::unique_ptr<Session> run_backward(const std::vector<std::string>& targets,
+                                        const PlanOptions& options) const {
     Needs needs = score_needs();
     needs.gradient_to = targets;
-    Session session = run_plan(needs, options);
-    Tensor seed(session.plan().desc(model_.score_name()).shape);
+    auto session = run_plan(needs, options);
+    Tensor seed(session->plan().desc(model_.score_name()).shape);
     from_double(DType::kFloat32, seed_.data(), seed.raw(), seed.count());
-    session.backward(seed);
+    session->backward(seed);
     return session;
   }
 
@@ -120,7 +153,7 @@ class NetworkCheck {
     needs.gradient_to = main_targets();
     for (bool grown = !needs.gradient_to.empty(); grown;) {
       grown = false;
-      const auto plan = Plan::compile(model_.graph(), shapes_, needs, {.retain_all = true});
+      const auto plan = Plan::compile(model_.graph(), shapes_, needs, fast(true));
       for (const std::string& name : plan->readable()) {
         if (!has_gradient(name)) continue;
         auto& targets = needs.gradient_to;
@@ -138,12 +171,12 @@ class NetworkCheck {
     if (targets.empty()) {
       section.note = "no value has a gradient to the score";
     } else {
-      section.errors = check_backward_steps(run_backward(targets, {.retain_all = true}));
+      section.errors = check_backward_steps(*run_backward(targets, fast(true)));
       if (!has_gradient(model_.input_name())) {
         section.note = "an operator without gradient cuts the picture off";
       }
     }
-    add(std::move(section));
+    add(std::move(section), tolerances_.step_gradient);
   }
 
   /// The default layer and the picture, as far as they have a gradient.
@@ -164,24 +197,24 @@ class NetworkCheck {
   void check_gradients(const ExactRun& exact) {
     CheckSection section{"gradients", {}, ""};
     const std::vector<std::string> targets = main_targets();
-    const auto compare = [&](const char* name, PlanOptions options) {
-      options.retain_all = true;
-      const Session session = run_backward(targets, options);
+    const auto compare = [&](const char* name, const PlanOptions& options, double tolerance) {
+      const auto session = run_backward(targets, options);
       ExactRun own = exact;
-      for (const std::string& value : session.plan().readable()) {
-        if (bound_.find(value) != kNone) own.value(value) = session.activation(value).to_doubles();
+      for (const std::string& value : session->plan().readable()) {
+        if (bound_.find(value) != kNone) own.value(value) = session->activation(value).to_doubles();
       }
       own.backward(model_.score_name(), seed_, targets);
       for (const std::string& target : targets) {
         section.errors.push_back(
             {name, target, "",
-             relative_distance(session.gradient(target).to_doubles(), own.gradient(target)),
-             kGradientTolerance});
+             relative_distance(session->gradient(target).to_doubles(), own.gradient(target)),
+             tolerance});
       }
     };
     if (!targets.empty()) {
-      compare("fast plan", {});
-      compare("reference plan", {.reference_only = true});
+      compare("fast plan", fast(true), tolerances_.gradients);
+      compare("reference plan", {.reference_only = true, .retain_all = true},
+              Tolerances{}.gradients);
     }
     add(std::move(section));
   }
@@ -308,6 +341,7 @@ class NetworkCheck {
 
   const Model& model_;
   const CheckOptions& options_;
+  Tolerances tolerances_;
   std::map<std::string, Shape> shapes_;
   std::map<std::string, Tensor> inputs_;
   Graph bound_;

@@ -33,7 +33,8 @@ struct CheckReport {
 };
 
 /// Compares everything that can be compared when `model` runs on `picture` [1, C, H, W], or on a
-/// random one if that is undefined:
+/// random one if that is undefined. The fast plan is that of the model's device and precision,
+/// which widens the tolerances; references and oracle compute on the processor.
 ///   forward     every step of the fast plan against the reference function of its layer, fed with
 ///               the same inputs
 ///   scores      fast plan and reference plan against the exact run (double from end to end,

@@ -4,8 +4,10 @@
 
 #include "engine/npy.h"
 #include "explain/heatmap.h"
+#include "tools/batch_predict.h"
 #include "tools/common_flags.h"
 #include "tools/inputs.h"
+#include "tools/pipeline.h"
 #include "tools/program.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -61,29 +63,148 @@ void print_answer(const Input& input, const LoadedInput& loaded, const Predictio
                                : "");
 }
 
-void answer(const Flags& flags, const Model& model, const Input& input, Progress& progress) {
-  const LoadedInput loaded = load_input(input, model);
-  Prediction prediction = loaded.is_tensor() ? model.predict(loaded.tensor(), flags.k)
-                                             : model.predict(loaded.image(), flags.k);
-  if (!has_classes(model)) prediction.ranking.clear();
-  if (!flags.save.empty()) write_npy(flags.save, prediction.scores);
-  progress.clear();
-  if (flags.output.json) {
+/// A run over many inputs: threads read ahead, pictures of one shape go through the network
+/// together, and answers come in the order of the inputs.
+class PredictRun {
+ public:
+  PredictRun(const Flags& flags, const Model& model, const std::vector<Input>& inputs)
+      : flags_(flags),
+        model_(model),
+        inputs_(inputs),
+        has_classes_(has_classes(model)),
+        predictor_(model, inputs.size()),
+        progress_(inputs.size(), flags.progress, flags.output.quiet) {}
+
+  int run() {
+    catch_interrupts();
+    const int threads = inputs_.size() > 1 ? reading_threads(model_) : 0;
+    // One batch in work and the next one ready.
+    ReadAhead<LoadedInput> reader(inputs_.size(), static_cast<size_t>(threads) + batch(), threads,
+                                  [this](size_t i) { return read(inputs_[i]); });
+    for (size_t i = 0; i < inputs_.size() && !interrupted(); ++i) {
+      progress_.show(i, inputs_[i].path.string());
+      attempt(inputs_[i], [&] { take(inputs_[i], reader.take()); });
+    }
+    if (!interrupted()) predict_waiting();
+    progress_.clear();
+    return finish(failures_, done_, 0, inputs_.size(), "predicted", flags_.output);
+  }
+
+ private:
+  /// Pictures of one pass as far as that is known before one is read.
+  size_t batch() const {
+    constexpr size_t kUsual = 128;  // of a GPU
+    if (model_.options().gpu == nullptr) return 1;
+    return flags_.model.batch_size > 0 ? static_cast<size_t>(flags_.model.batch_size) : kUsual;
+  }
+
+  struct Waiting {
+    const Input* input;
+    LoadedInput loaded;  // without the picture itself
+  };
+
+  /// On a thread that reads.
+  LoadedInput read(const Input& input) const {
+    LoadedInput loaded = load_input(input, model_);
+    prepare_input(loaded, model_);
+    loaded.data = Tensor();  // only what was made of the picture is needed
+    return loaded;
+  }
+
+  /// Runs `work`; what it throws is noted as failure of `input`, behind the answers of those
+  /// before.
+  template <class Work>
+  void attempt(const Input& input, const Work& work) {
+    try {
+      work();
+    } catch (const Error& error) {
+      predict_waiting();
+      fail(input, error);
+    } catch (const std::bad_alloc&) {
+      predict_waiting();
+      fail(input, out_of_memory());
+    }
+  }
+
+  void fail(const Input& input, const Error& error) {
+    progress_.clear();
+    failures_.add(error, input.path.string());
+    if (flags_.output.json) print_json(failure_json(error, input));
+  }
+
+  void take(const Input& input, LoadedInput loaded) {
+    const Shape& shape = loaded.prepared->tensor.shape();
+    if (!waiting_.empty() && waiting_[0].loaded.prepared->tensor.shape() != shape) {
+      predict_waiting();
+    }
+    const size_t batch = predictor_.batch(shape);
+    waiting_.push_back({&input, std::move(loaded)});
+    if (waiting_.size() >= batch) predict_waiting();
+  }
+
+  void predict_waiting() {
+    std::vector<Waiting> waiting = std::move(waiting_);
+    waiting_.clear();
+    if (waiting.empty()) return;
+    std::vector<Tensor> pictures;
+    for (const Waiting& one : waiting) pictures.push_back(one.loaded.prepared->tensor);
+    std::vector<Tensor> scores;
+    if (waiting.size() > 1) {
+      try {
+        scores = predictor_.scores(pictures);
+      } catch (const std::exception&) {
+        scores.clear();  // whichever it was shows when they run alone
+      }
+    }
+    for (size_t i = 0; i < waiting.size(); ++i) {
+      attempt(*waiting[i].input, [&] {
+        answer(waiting[i],
+               scores.empty() ? predictor_.scores({pictures[i]})[0] : std::move(scores[i]));
+      });
+    }
+  }
+
+  void answer(const Waiting& one, Tensor scores) {
+    const Input& input = *one.input;
+    const LoadedInput& loaded = one.loaded;
+    Prediction prediction = model_.prediction_of(std::move(scores), flags_.k);
+    if (!has_classes_) prediction.ranking.clear();
+    if (!flags_.save.empty()) write_npy(flags_.save, prediction.scores);
+    ++done_;
+    progress_.clear();
+    if (flags_.output.json) {
+      print_as_json(input, loaded, prediction);
+    } else if (!flags_.output.quiet) {
+      print_answer(input, loaded, prediction, model_);
+    }
+  }
+
+  void print_as_json(const Input& input, const LoadedInput& loaded,
+                     const Prediction& prediction) const {
     Json json;
     json["input"] = {{"path", input.path.string()},
                      {"sha256", loaded.sha256},
                      {"width", loaded.width},
                      {"height", loaded.height}};
-    json["model"] = {{"path", model.path().string()}, {"name", model.name()}};
+    json["model"] = {{"path", model_.path().string()}, {"name", model_.name()}};
     json["prediction"] = to_json(prediction);
     json["output"] = statistics_json(statistics_of(prediction.scores));
-    json["output"]["name"] = model.score_name();
+    json["output"]["name"] = model_.score_name();
     json["output"]["shape"] = to_json(prediction.scores.shape());
+    json["engine"] = engine_json(model_);
     print_json(json);
-  } else if (!flags.output.quiet) {
-    print_answer(input, loaded, prediction, model);
   }
-}
+
+  const Flags& flags_;
+  const Model& model_;
+  const std::vector<Input>& inputs_;
+  bool has_classes_;
+  BatchPredictor predictor_;
+  Progress progress_;
+  std::vector<Waiting> waiting_;  // read, all of one shape, not predicted yet
+  Failures failures_;
+  size_t done_ = 0;
+};
 
 int run(const Flags& flags) {
   require_inputs(flags.inputs);
@@ -94,26 +215,7 @@ int run(const Flags& flags) {
                 "--save takes one input, but there are " + std::to_string(inputs.size()),
                 "save them one by one");
   }
-  Failures failures;
-  size_t done = 0;
-  Progress progress(inputs.size(), flags.progress, flags.output.quiet);
-  catch_interrupts();
-  for (size_t i = 0; i < inputs.size() && !interrupted(); ++i) {
-    progress.show(i, inputs[i].path.string());
-    try {
-      answer(flags, model, inputs[i], progress);
-      ++done;
-    } catch (const Error& error) {
-      progress.clear();
-      failures.add(error, inputs[i].path.string());
-      if (flags.output.json) print_json(failure_json(error, inputs[i]));
-    } catch (const std::bad_alloc&) {
-      progress.clear();
-      failures.add(out_of_memory(), inputs[i].path.string());
-    }
-  }
-  progress.clear();
-  return finish(failures, done, 0, inputs.size(), "predicted", flags.output);
+  return PredictRun(flags, model, inputs).run();
 }
 
 }  // namespace

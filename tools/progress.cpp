@@ -24,6 +24,7 @@ Progress::Progress(size_t total, bool insist, bool quiet)
 
 void Progress::show(size_t index, const std::string& name) {
   if (!enabled_) return;
+  const std::lock_guard lock(mutex_);
   item_ = "[" + std::to_string(index + 1) + "/" + std::to_string(total_) + "] " + name;
   if (!terminal_) {
     std::fprintf(stderr, "%s\n", item_.c_str());
@@ -40,6 +41,7 @@ std::function<void(int64_t, int64_t)> Progress::steps() {
   if (!enabled_ || !terminal_) return {};
   return [this](int64_t done, int64_t total) {
     constexpr std::chrono::milliseconds kInterval(200);
+    const std::lock_guard lock(mutex_);
     const auto now = std::chrono::steady_clock::now();
     if (now - shown_ < kInterval) return;
     shown_ = now;
@@ -50,11 +52,16 @@ std::function<void(int64_t, int64_t)> Progress::steps() {
   };
 }
 
-void Progress::clear() {
-  if (!visible_) return;
-  std::fputs("\r\033[K", stderr);
-  std::fflush(stderr);
-  visible_ = false;
+void Progress::clear() { pause().unlock(); }
+
+std::unique_lock<std::mutex> Progress::pause() {
+  std::unique_lock lock(mutex_);
+  if (visible_) {
+    std::fputs("\r\033[K", stderr);
+    std::fflush(stderr);
+    visible_ = false;
+  }
+  return lock;
 }
 
 void catch_interrupts() {

@@ -4,12 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <string>
 
 namespace camlucida::cli {
 
 /// A line on standard error that is rewritten as work goes on: "[ 12/200] cat.jpg". Silent unless
-/// standard error is a terminal or the caller insists.
+/// standard error is a terminal or the caller insists. Any thread may show, any other clear.
 class Progress {
  public:
   Progress(size_t total, bool insist, bool quiet);
@@ -23,8 +24,11 @@ class Progress {
   std::function<void(int64_t done, int64_t total)> steps();
   /// Wipes the line so that something else can be printed.
   void clear();
+  /// The same, and keeps it wiped as long as the result lives.
+  [[nodiscard]] std::unique_lock<std::mutex> pause();
 
  private:
+  std::mutex mutex_;
   size_t total_;
   std::string item_;
   std::chrono::steady_clock::time_point shown_{};

@@ -3,15 +3,35 @@
 #include <memory>
 
 #include "engine/build_info.h"
+#include "tools/device.h"
 #include "tools/json_output.h"
 #include "tools/program.h"
+#include "tools/table.h"
 
 namespace camlucida::cli {
 namespace {
 
+/// A line about GPUs for people.
+std::string gpu_text(const GpuEntry& gpu) {
+  const std::string memory =
+      gpu.memory_bytes > 0 ? megabytes(static_cast<double>(gpu.memory_bytes)) + ", " : "";
+  return fmt::format("{} ({}{})", gpu.name, memory, gpu.driver);
+}
+
 int run(bool json) {
   const BuildInfo info = build_info();
+  std::string no_gpu_reason;
+  const std::vector<GpuEntry> gpus = list_gpus(&no_gpu_reason);
   if (json) {
+    Json devices = {"cpu"};
+    Json list = Json::array();
+    for (const GpuEntry& gpu : gpus) {
+      devices.push_back(gpu.device);
+      list.push_back({{"device", gpu.device},
+                      {"name", gpu.name},
+                      {"memory_bytes", gpu.memory_bytes},
+                      {"driver", gpu.driver}});
+    }
     print_json({{"name", info.name},
                 {"version", info.version},
                 {"build_type", info.build_type},
@@ -19,24 +39,19 @@ int run(bool json) {
                 {"simd", info.simd},
                 {"simd_compiled", info.simd_compiled},
                 {"threads", effective_threads(0)},
-                {"devices", Json::array({"cpu"})},
+                {"devices", std::move(devices)},
                 {"cuda", info.cuda},
-                {"gpus", info.gpus}});
+                {"gpus", std::move(list)},
+                {"no_gpu_reason", gpus.empty() ? Json(no_gpu_reason) : Json()}});
     return 0;
   }
   fmt::print("camlucida {}\n", info.version);
   fmt::print("build:    {}, {}\n", info.build_type, info.compiler);
   fmt::print("simd:     {} in use, compiled for {}\n", info.simd,
              fmt::join(info.simd_compiled, " "));
-  fmt::print("devices:  cpu ({} threads)\n", effective_threads(0));
-  if (!info.cuda) {
-    fmt::print("cuda:     not built\n");
-  } else if (info.gpus.empty()) {
-    fmt::print("cuda:     no GPU found: {}\n", info.no_gpu_reason);
-  } else {
-    fmt::print("cuda:     found {}; this version has no kernels for it\n",
-               fmt::join(info.gpus, ", "));
-  }
+  fmt::print("cpu:      {} threads\n", effective_threads(0));
+  for (const GpuEntry& gpu : gpus) fmt::print("{:<10}{}\n", gpu.device + ":", gpu_text(gpu));
+  if (gpus.empty()) fmt::print("cuda:     no GPU: {}\n", no_gpu_reason);
   return 0;
 }
 
