@@ -63,11 +63,13 @@ class Normalised(torch.nn.Module):
         self.network = network
 
     def forward(self, picture):
-        return self.network((picture - MEAN) / STD)
+        return self.network((picture - MEAN.to(picture)) / STD.to(picture))
 
 
 def peers(arguments, network, layer, tensor):
-    """Method name to a function without arguments that returns the final map."""
+    """Method name to a function without arguments that returns the final map; the programs run on
+    the device of `tensor`.
+    """
     import pytorch_grad_cam as library
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -89,17 +91,17 @@ def peers(arguments, network, layer, tensor):
 
         def opticam():
             module = load_file(arguments.opticam, "opticam_util")
-            picture = (tensor * STD + MEAN).detach()
-            label = torch.tensor([arguments.class_index])
+            picture = (tensor * STD.to(tensor) + MEAN.to(tensor)).detach()
+            label = torch.tensor([arguments.class_index], device=tensor.device)
 
             def run():
                 program = module.Basic_OptCAM(
-                    Normalised(network), "cpu", max_iter=ITERATIONS, learning_rate=0.1,
+                    Normalised(network), tensor.device, max_iter=ITERATIONS, learning_rate=0.1,
                     target_layer=[layer], name_loss="plain", name_mode="resnet")
                 with contextlib.redirect_stdout(io.StringIO()):
                     answer = program(picture, label)[0]
                 program.fea_ext.release()
-                return answer[0, 0].detach().numpy()
+                return answer[0, 0].detach().cpu().numpy()
 
             return run
 

@@ -6,10 +6,11 @@
     python3 bench/peers/export_models.py --out /tmp/models --dynamic       # free batch size
 
 Speed does not depend on what the weights are, as long as all values stay in the normal range, so
-nothing is downloaded. Needs PyTorch and torchvision (written for 1.13 and 0.14).
+nothing is downloaded. Needs PyTorch and torchvision (from 1.13 and 0.14 on).
 """
 
 import argparse
+import inspect
 import pathlib
 
 import torch
@@ -71,22 +72,35 @@ def randomise(model, side, seed):
     model.eval()
 
 
-def export(name, folder, seed, dynamic):
-    side = SIDES.get(name, 224)
+def build(name, seed, side=None):
+    """The network with random weights, and the side of its pictures."""
+    side = side or SIDES.get(name, 224)
     if name in OWN:
         model = OWN[name]()
     else:
         model = torchvision.models.get_model(name, weights=None, **ARGUMENTS.get(name, {}))
     randomise(model, side, seed)
+    return model, side
+
+
+def write(model, picture, path, dynamic):
+    axes = {"input": {0: "batch"}, "output": {0: "batch"}} if dynamic else None
+    # Newer PyTorch has a second exporter, which is the default there.
+    known = inspect.signature(torch.onnx.export).parameters
+    choice = {"dynamo": False} if "dynamo" in known else {}
+    torch.onnx.export(model, picture, str(path), opset_version=13, input_names=["input"],
+                      output_names=["output"], dynamic_axes=axes, **choice)
+
+
+def export(name, folder, seed, dynamic):
+    model, side = build(name, seed)
     pictures = clouds(2, side)
     with torch.no_grad():
         output = model(pictures)
     if not torch.isfinite(output).all() or (output[0] - output[1]).abs().max() < 1e-3:
         raise RuntimeError(f"{name}: outputs are not finite or do not vary; try another --seed")
     path = folder / f"{name}.onnx"
-    axes = {"input": {0: "batch"}, "output": {0: "batch"}} if dynamic else None
-    torch.onnx.export(model, pictures[:1], str(path), opset_version=13, input_names=["input"],
-                      output_names=["output"], dynamic_axes=axes)
+    write(model, pictures[:1], path, dynamic)
     print(f"{path}  {path.stat().st_size / 1e6:.1f} MB  output {output.mean():+.3f} "
           f"± {output.std():.3f}", flush=True)
 
