@@ -230,12 +230,16 @@ TEST_F(CliGpu, AGpuThatIsNotThere) {
   const std::vector<std::string> words = {"predict", "-m", model(), picture()};
   expect_refused(run("cuda:" + std::to_string(gpus), words),
                  gpus == 0 ? reason : "there is no GPU " + std::to_string(gpus));
-  if (gpus == 0) expect_refused(run("cuda", words), reason);
+  if (gpus == 0) {
+    expect_refused(run("cuda", words), reason);
+  }
   const json version = json::parse(run_program({"version", "--json"}).out, nullptr, false);
   EXPECT_EQ(version["cuda"], Gpu::is_built());
   EXPECT_EQ(version["gpus"].size(), gpus);
   EXPECT_EQ(version["devices"].size(), 1 + gpus);
-  if (gpus == 0) EXPECT_EQ(version["no_gpu_reason"], reason);
+  if (gpus == 0) {
+    EXPECT_EQ(version["no_gpu_reason"], reason);
+  }
 }
 
 }  // namespace

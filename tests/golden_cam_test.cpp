@@ -133,7 +133,8 @@ TEST_P(GoldenMaps, XGradCam) {
   check("raw", mine.raw.to_doubles(), raw, raw_slack);
 }
 
-INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps, ::testing::ValuesIn(golden_folders_of("GoldenMaps")),
+INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps,
+                         ::testing::ValuesIn(golden_folders_of("GoldenMaps", __FILE__)),
                          golden_test_name);
 
 }  // namespace

@@ -63,10 +63,11 @@ TEST_P(GoldenMaps, FullGrad) {
   EXPECT_NEAR(shares[2], entry["logit"].get<double>(), 1e-4 * size);
 }
 
-INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps, ::testing::ValuesIn(golden_folders_of("GoldenMaps")),
+INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps,
+                         ::testing::ValuesIn(golden_folders_of("GoldenMaps", __FILE__)),
                          golden_test_name);
 INSTANTIATE_TEST_SUITE_P(Zoo, GoldenGradients,
-                         ::testing::ValuesIn(golden_folders_of("GoldenGradients")),
+                         ::testing::ValuesIn(golden_folders_of("GoldenGradients", __FILE__)),
                          golden_test_name);
 
 }  // namespace

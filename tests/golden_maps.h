@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <optional>
-#include <set>
 
 #include "explain/model.h"
 #include "tests/golden.h"
@@ -35,9 +35,11 @@ inline std::vector<std::string> golden_folders() {
 
 /// The same for the first file of a program that asks for `suite`, nothing for the others: what is
 /// tested with a suite, in whatever file, is instantiated once.
-inline std::vector<std::string> golden_folders_of(const std::string& suite) {
-  static std::set<std::string> known;
-  return known.insert(suite).second ? golden_folders() : std::vector<std::string>{};
+inline std::vector<std::string> golden_folders_of(const std::string& suite,
+                                                  const std::string& file) {
+  static std::map<std::string, std::string> files;  // by suite
+  return files.emplace(suite, file).first->second == file ? golden_folders()
+                                                          : std::vector<std::string>{};
 }
 
 /// Names a test after its folder.

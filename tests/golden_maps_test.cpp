@@ -46,10 +46,11 @@ std::string test_name(const ::testing::TestParamInfo<std::string>& info) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps, ::testing::ValuesIn(golden_folders_of("GoldenMaps")),
-                         test_name);
+INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps,
+                         ::testing::ValuesIn(golden_folders_of("GoldenMaps", __FILE__)), test_name);
 INSTANTIATE_TEST_SUITE_P(Zoo, GoldenGradients,
-                         ::testing::ValuesIn(golden_folders_of("GoldenGradients")), test_name);
+                         ::testing::ValuesIn(golden_folders_of("GoldenGradients", __FILE__)),
+                         test_name);
 
 }  // namespace
 }  // namespace camlucida::test

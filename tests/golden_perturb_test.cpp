@@ -28,8 +28,8 @@ std::string test_name(const ::testing::TestParamInfo<std::string>& info) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps, ::testing::ValuesIn(golden_folders_of("GoldenMaps")),
-                         test_name);
+INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps,
+                         ::testing::ValuesIn(golden_folders_of("GoldenMaps", __FILE__)), test_name);
 
 }  // namespace
 }  // namespace camlucida::test

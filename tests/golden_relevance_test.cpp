@@ -28,7 +28,8 @@ TEST_P(GoldenMaps, RelevanceArrivesAsInTheGolden) {
   EXPECT_NEAR(sums[1], entry["relevance_out"].get<double>(), 1e-6);
 }
 
-INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps, ::testing::ValuesIn(golden_folders_of("GoldenMaps")),
+INSTANTIATE_TEST_SUITE_P(Zoo, GoldenMaps,
+                         ::testing::ValuesIn(golden_folders_of("GoldenMaps", __FILE__)),
                          golden_test_name);
 
 }  // namespace
