@@ -327,6 +327,7 @@ std::vector<Example> make_examples(const BinaryOperation& operation) {
   add("matrix", {3, 67}, {3, 67});
   add("scale of each channel", {2, 21, 4, 5}, {2, 21, 1, 1});
   add("scale of each channel first", {2, 16, 1, 1}, {2, 16, 3, 7});
+  add("scale of each channel of many pixels", {2, 16, 11, 13}, {2, 16, 1, 1});
   add("map for all channels", {2, 11, 4, 5}, {2, 1, 4, 5});
   add("one number of each picture", {3, 9, 5, 2}, {3, 1, 1, 1});
   add("row and column", {3, 5, 1}, {3, 1, 7});

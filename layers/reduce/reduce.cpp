@@ -243,6 +243,7 @@ std::vector<Example> make_examples(double low, double high) {
   add("spatial dropped", {2, 19, 5, 7}, {2, 3}, drop);
   add("spatial of whole blocks", {2, 32, 7, 7}, {-1, -2}, drop);
   add("spatial of a large picture", {1, 5, 41, 67}, {2, 3});
+  add("spatial of many channels", {2, 16, 11, 13}, {2, 3}, drop);
   add("channels", {2, 19, 3, 5}, {1});
   add("channels dropped", {2, 6, 3, 21}, {1}, drop);
   add("last axis", {2, 3, 5, 33}, {-1});
