@@ -4,16 +4,16 @@
 #include <chrono>
 
 #include "engine/cuda/device_tensor.h"
-#include "explain/gpu/pictures.h"
 #include "explain/gpu/planes.h"
 #include "explain/names.h"
+#include "explain/residence.h"
 
 namespace camlucida {
 Evidence::Evidence(SessionPool& pool, Session& session, const Tensor& input, const Subject& subject,
                    std::vector<Target> targets)
     : pool_(pool),
       session_(session),
-      input_(session.stream() != nullptr ? to_device(input, session.stream()) : input),
+      input_(on_stream(input, session.stream())),
       subject_(subject),
       targets_(std::move(targets)) {}
 
@@ -126,9 +126,7 @@ Tensor Evidence::replay(int64_t count, const RowSource& variants) {
   return all;
 }
 
-Tensor Evidence::keep(const Tensor& tensor) const {
-  return on_device(tensor) ? gpu::copied(tensor, session_.stream()) : tensor;
-}
+Tensor Evidence::keep(const Tensor& tensor) const { return on_stream(tensor, session_.stream()); }
 
 void Evidence::count(const Passes& passes) {
   passes_.forwards += passes.forwards;

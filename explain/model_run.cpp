@@ -3,12 +3,11 @@
 #include <cmath>
 #include <numeric>
 
-#include "engine/cuda/device_tensor.h"
 #include "engine/passes/passes.h"
 #include "explain/heatmap.h"
 #include "explain/model_state.h"
-#include "explain/on_host.h"
 #include "explain/render.h"
+#include "explain/residence.h"
 #include "explain/smoothing.h"
 #include "explain/status.h"
 #include "explain/target_grammar.h"
@@ -127,8 +126,8 @@ class ExplainCall {
       answer.timing.plan += watch.lap();
       std::vector<std::vector<std::vector<Explanation>>> by_view(requests_.size());
       for (size_t v = 0; v < views.size(); ++v) {
-        Tensor picture = v == 0 ? input.tensor : make_view(input.tensor, views[v]);
-        if (session->stream() != nullptr) picture = to_device(picture, session->stream());
+        const Tensor picture =
+            on_stream(v == 0 ? input.tensor : make_view(input.tensor, views[v]), session->stream());
         session->forward(picture);
         const Tensor scores = on_host(session->activation(score_));
         if (!answer.prediction.scores.defined()) {

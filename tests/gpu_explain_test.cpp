@@ -1,9 +1,10 @@
-/// Every method on an emulated GPU against the processor, what it fetches from the GPU, and what it
-/// does when the GPU's memory is short.
+/// Every method on a GPU (test_gpu: emulated unless asked otherwise) against the processor, what it
+/// fetches from there, and what happens when its memory is short.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "engine/cuda/device_tensor.h"
@@ -12,15 +13,16 @@
 #include "explain/gpu/maps.h"
 #include "explain/gpu/masks.h"
 #include "explain/model.h"
-#include "explain/on_host.h"
 #include "explain/perturb/masking_common.h"
+#include "explain/residence.h"
+#include "tests/gpu_harness.h"
 #include "tests/shared.h"
 #include "tests/small_net.h"
 
 namespace camlucida {
 namespace {
 
-using testing::NetBuilder;
+using test::test_gpu;
 using testing::random_tensor;
 using testing::residual_net;
 
@@ -175,7 +177,7 @@ class GpuMethod : public ::testing::TestWithParam<Form> {};
 TEST_P(GpuMethod, GivesTheMapsOfTheProcessor) {
   const Form& form = GetParam();
   Trial processor({.max_batch = 8});
-  Trial device({.gpu = Gpu::emulated()});
+  Trial device({.gpu = test_gpu()});
   const std::vector<RawMap> expected = processor.explain(form.method, form.layer, form.settings);
   const std::vector<RawMap> mine = device.explain(form.method, form.layer, form.settings);
   ASSERT_EQ(mine.size(), expected.size());
@@ -200,7 +202,7 @@ TEST_P(GpuMethod, FetchesNoMoreThanItSays) {
   const Form& form = GetParam();
   const ExplainerDef& method = *choose_method(form.method).method;
   if (!method.host_part.empty()) GTEST_SKIP() << method.host_part << " on the host";
-  Trial device({.gpu = Gpu::emulated()});
+  Trial device({.gpu = test_gpu()});
   device.explain(form.method, form.layer, form.settings);
   EXPECT_LT(device.fetched(), device.bytes_of(method.uses_layer ? form.layer : "x"));
 }
@@ -265,7 +267,7 @@ TEST(GpuModel, ExplainsAsTheProcessorDoes) {
                          .target = {.classes = {"top2"}},
                          .settings = {{"gradcam.closed_form", "never"}}};
   const Answer expected = menagerie(nullptr).explain(picture, options);
-  const Answer mine = menagerie(Gpu::emulated()).explain(picture, options);
+  const Answer mine = menagerie(test_gpu()).explain(picture, options);
   expect_close(mine.prediction.scores, expected.prediction.scores, "scores");
   ASSERT_EQ(mine.explanations.size(), expected.explanations.size());
   for (size_t i = 0; i < mine.explanations.size(); ++i) {
@@ -289,7 +291,7 @@ TEST(GpuModel, SmoothsAsTheProcessorDoes) {
                                  .aug_smooth = !eigen,
                                  .eigen_smooth = eigen};
     const Answer expected = menagerie(nullptr).explain(picture, options);
-    const Answer mine = menagerie(Gpu::emulated()).explain(picture, options);
+    const Answer mine = menagerie(test_gpu()).explain(picture, options);
     for (size_t i = 0; i < mine.explanations.size(); ++i) {
       expect_close(mine.explanations[i].map, expected.explanations[i].map, "map");
     }
@@ -304,7 +306,7 @@ TEST(GpuModel, HalfPrecisionRanksPixelsAlike) {
   const Answer expected = menagerie(nullptr).explain(picture, options);
   for (const Precision precision : {Precision::kFp16, Precision::kBf16}) {
     SCOPED_TRACE(name_of(precision));
-    const Answer mine = menagerie(Gpu::emulated(), precision).explain(picture, options);
+    const Answer mine = menagerie(test_gpu(), precision).explain(picture, options);
     for (size_t i = 0; i < mine.explanations.size(); ++i) {
       EXPECT_GE(rank_correlation(mine.explanations[i].map, expected.explanations[i].map), 0.999)
           << expected.explanations[i].slug;
@@ -312,8 +314,21 @@ TEST(GpuModel, HalfPrecisionRanksPixelsAlike) {
   }
 }
 
+TEST(GpuModel, ThreadsDoNotChangeABit) {
+  const Image picture = example();
+  const ExplainOptions options{.method = kGradientCams + ",decomcam,fullgrad",
+                               .settings = {{"gradcam.closed_form", "never"}}};
+  const Answer one = menagerie(Gpu::emulated(1)).explain(picture, options);
+  const Answer three = menagerie(Gpu::emulated(3)).explain(picture, options);
+  for (size_t i = 0; i < one.explanations.size(); ++i) {
+    const Tensor& a = one.explanations[i].map;
+    const Tensor& b = three.explanations[i].map;
+    EXPECT_EQ(std::memcmp(a.raw(), b.raw(), a.bytes()), 0) << one.explanations[i].slug;
+  }
+}
+
 TEST(GpuModel, OnlyMapsAndListsComeBack) {
-  const Model model = menagerie(Gpu::emulated());
+  const Model model = menagerie(test_gpu());
   const Image picture = example();
   const Graph& bound = model.bound();
   const TensorDesc& layer = bound.value(model.default_layer().value).desc;
@@ -423,7 +438,8 @@ TEST(GpuMemory, IdleSessionsMakeRoom) {
 // ---- Building blocks -------------------------------------------------------------------------
 
 TEST(GpuMaps, TailsAgree) {
-  const auto stream = Gpu::emulated()->new_stream();
+  const std::shared_ptr<Gpu> gpu = test_gpu();
+  const auto stream = gpu->new_stream();
   Tensor odd = random_tensor({7, 5}, 3);
   odd.floats()[4] = NAN;
   odd.floats()[9] = INFINITY;
@@ -451,7 +467,8 @@ TEST(GpuMaps, TailsAgree) {
 }
 
 TEST(GpuMaps, BlursAgree) {
-  const auto stream = Gpu::emulated()->new_stream();
+  const std::shared_ptr<Gpu> gpu = test_gpu();
+  const auto stream = gpu->new_stream();
   const Tensor maps = random_tensor({2, 3, 17, 9}, 4);
   const Tensor there = to_device(maps, stream);
   for (const Border border : {Border::kMirror, Border::kReflect, Border::kZero}) {
@@ -463,7 +480,8 @@ TEST(GpuMaps, BlursAgree) {
 
 TEST(GpuMasks, VariantsAgree) {
   using namespace perturb;
-  const auto stream = Gpu::emulated()->new_stream();
+  const std::shared_ptr<Gpu> gpu = test_gpu();
+  const auto stream = gpu->new_stream();
   const Tensor picture = random_tensor({1, 3, 13, 10}, 2);
   Tensor layer = random_tensor({1, 4, 5, 3}, 9);
   for (int p = 0; p < 15; ++p) layer.floats()[15 + p] = 0.75f;  // constant

@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "explain/gpu/mask_search.h"
-#include "explain/on_host.h"
 #include "explain/perturb/masking_common.h"
+#include "explain/residence.h"
 
 /// Opti-CAM. Zhang, Torres, Sicre, Avrithis, Ayache: "Opti-CAM: Optimizing saliency maps for
 /// interpretability", CVIU 248, 2024, equations 8 to 11.

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "explain/on_host.h"
+#include "explain/residence.h"
 #include "explain/similarity/pair.h"
 
 namespace camlucida {
