@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <atomic>
 #include <charconv>
+#include <memory>
 
 #include "tools/device.h"
 #include "tools/messages.h"
@@ -244,9 +246,9 @@ Model load_model(const ModelFlags& flags, const OutputFlags& output) {
   options.precision = device.precision;
   options.max_batch = flags.batch_size;
   if (!output.quiet) {
-    options.notice = [said = false](const std::string& line) mutable {
-      if (!said) report_notice(line);
-      said = true;
+    // From whichever thread runs out of memory first.
+    options.notice = [said = std::make_shared<std::atomic<bool>>(false)](const std::string& line) {
+      if (!said->exchange(true)) report_notice(line);
     };
   }
   if (!flags.max_memory.empty()) options.max_memory = parse_bytes(flags.max_memory, "--max-memory");
