@@ -27,7 +27,7 @@ score (Pearson's r with logit and probability) and tells whether the network ans
 
 void add_analyse(Program& program) {
   const auto flags = std::make_shared<AnalyseFlags>();
-  CLI::App& command =
+  const Command command =
       program.add("analyse", "Strength of maps and importance of channels over a set of pictures",
                   kExamples, [flags] {
                     if (flags->data.empty()) {
@@ -37,45 +37,45 @@ void add_analyse(Program& program) {
                     return AnalyseRun(*flags).run();
                   });
   command.add_option("DATA", flags->data, "Pictures, folder, 'glob', .txt list or index.json")
-      ->type_name("");
+      .type_name("");
   command.add_option("-o,--output-file", flags->file, "The analysis, NAME.ifa.json")
-      ->required()
-      ->type_name("FILE");
+      .required()
+      .type_name("FILE");
   add_model_flags(command, flags->model, ModelArgument::kOption);
   const std::string group = "What to analyse";
   command
       .add_option("--method", flags->method,
                   "Maps to analyse: a weighted sum of channels such as gradcam, hirescam, "
                   "gradcam++, xgradcam, scorecam [gradcam]")
-      ->type_name("NAME")
-      ->group(group);
+      .type_name("NAME")
+      .group(group);
   command.add_option("-t,--target-layer", flags->layer, "Layer to analyse [automatic]")
-      ->type_name("NAME")
-      ->group(group);
+      .type_name("NAME")
+      .group(group);
   command
       .add_option("--labels-from", flags->labels,
                   "Where the true classes stand: index, folder, auto = either, answer = take the "
                   "network's word [auto]")
-      ->check(CLI::IsMember({"auto", "index", "folder", "answer"}))
-      ->type_name("WHERE")
-      ->group(group);
+      .one_of({"auto", "index", "folder", "answer"})
+      .type_name("WHERE")
+      .group(group);
   command
       .add_option("-c,--class", flags->classes,
                   "Classes whose consistency is measured, or none [the commonest answer]")
-      ->allow_extra_args(false)
-      ->type_name("CLASS,...")
-      ->group(group);
+      .one_word()
+      .type_name("CLASS,...")
+      .group(group);
   command
       .add_option("--select", flags->select,
                   "Channels of a second measurement: top, max, diff_top, reverse_diff_top, none "
                   "[diff_top]")
-      ->check(CLI::IsMember({"top", "max", "diff_top", "reverse_diff_top", "none"}))
-      ->type_name("RULE")
-      ->group(group);
+      .one_of({"top", "max", "diff_top", "reverse_diff_top", "none"})
+      .type_name("RULE")
+      .group(group);
   command.add_option("--ratio", flags->ratio, "Share of the channels that it keeps [0.3]")
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("0..1")
-      ->group(group);
+      .within(0.0, 1.0)
+      .type_name("0..1")
+      .group(group);
   add_batch_flags(command, flags->model);
   command.add_flag("--force", flags->force, "Replace an earlier analysis");
   command.add_flag("--resume", flags->resume, "Go on with an earlier analysis");

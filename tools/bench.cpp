@@ -361,37 +361,36 @@ int run(const Flags& flags) {
 
 void add_bench(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App& command = program.add("bench", "How fast a model runs here", kExamples,
-                                  [flags] { return run(*flags); });
+  const Command command = program.add("bench", "How fast a model runs here", kExamples,
+                                      [flags] { return run(*flags); });
   add_model_flags(command, flags->model, ModelArgument::kOption);
   command.add_option("--runs", flags->runs, "Runs at least [20]")
-      ->check(CLI::Range(1, kMaxRuns))
-      ->type_name("N");
+      .within(1, kMaxRuns)
+      .type_name("N");
   command.add_option("--warmup", flags->warmup, "Runs before that do not count [3]")
-      ->check(CLI::Range(0, kMaxRuns))
-      ->type_name("N");
+      .within(0, kMaxRuns)
+      .type_name("N");
   command.add_option("--min-time", flags->min_time, "Seconds at least [1]")
-      ->check(CLI::Range(0.0, 3600.0))
-      ->type_name("S");
+      .within(0.0, 3600.0)
+      .type_name("S");
   command.add_option("--batch", flags->batch, "Pictures per run [1]")
-      ->check(CLI::Range(1, 65536))
-      ->type_name("N");
+      .within(1, 65536)
+      .type_name("N");
   command.add_option("--method", flags->method, "Also time forward, backward and map of a method")
-      ->type_name("NAME");
+      .type_name("NAME");
   command.add_option("-t,--target-layer", flags->layer, "Layer of the method [chosen]")
-      ->type_name("NAME");
+      .type_name("NAME");
   command.add_option("-c,--class", flags->target, "Class the method explains [0]")
-      ->type_name("INDEX");
+      .type_name("INDEX");
   command.add_option("--set", flags->settings, "Parameter of the method, KEY=VALUE; repeatable")
-      ->type_name("KEY=VALUE")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->allow_extra_args(false);
+      .type_name("KEY=VALUE")
+      .repeatable();
   command.add_option("--input", flags->input, "A preprocessed tensor instead of a random picture")
-      ->type_name("FILE.npy");
+      .type_name("FILE.npy");
   command.add_flag("--from-host", flags->from_host,
                    "Of a GPU: with the transfer of the pictures from the processor's memory");
   command.add_flag("--layers", flags->layers, "Time of every step (of the method's run, if given)");
-  command.add_option("--seed", flags->seed, "Seed of the random picture [0]")->type_name("N");
+  command.add_option("--seed", flags->seed, "Seed of the random picture [0]").type_name("N");
   add_output_flags(command, flags->output);
 }
 

@@ -156,20 +156,20 @@ int run(const Flags& flags) {
 
 void add_check(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App& command = program.add(
+  const Command command = program.add(
       "check", "Fast kernels against reference functions, gradients against differences", kExamples,
       [flags] { return run(*flags); });
   add_input_arguments(command, flags->inputs);
   add_model_flags(command, flags->model, ModelArgument::kOption);
   command.add_flag("--layers", flags->layers, "Every step, not only the worst of each kind");
   command.add_option("--taps", flags->taps, "Layers at which derivatives are measured [3]")
-      ->check(CLI::Range(0, 1000))
-      ->type_name("N");
+      .within(0, 1000)
+      .type_name("N");
   command.add_option("--tolerance", flags->tolerance, "Factor on all tolerances [1]")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("F");
+      .not_negative()
+      .type_name("F");
   command.add_option("--seed", flags->seed, "Seed of the random picture and directions [0]")
-      ->type_name("N");
+      .type_name("N");
   add_output_flags(command, flags->output);
 }
 

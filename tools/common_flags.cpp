@@ -101,83 +101,80 @@ bool ModelFlags::change_recipe() const {
          scale.has_value();
 }
 
-void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind) {
+void add_model_flags(const Command& command, ModelFlags& flags, ModelArgument kind) {
   const char* model_name = kind == ModelArgument::kPositional ? "-m,--model,MODEL" : "-m,--model";
   if (kind != ModelArgument::kNone) {
     command
         .add_option(model_name, flags.model,
                     "Model file (.onnx, .prototxt, .clm), or a name of `zoo list`")
-        ->required()
-        ->type_name("FILE");
+        .required()
+        .type_name("FILE");
     command
         .add_option(
             "--weights", flags.weights,
             "Weights (.caffemodel) of a .prototxt [of the same name, or the only ones beside "
             "it]")
-        ->type_name("FILE");
+        .type_name("FILE");
   }
   const std::string preprocessing = "Preprocessing";
   const auto add = [&](const char* name, auto& value, const char* help) {
-    return command.add_option(name, value, help)->group(preprocessing);
+    return command.add_option(name, value, help).group(preprocessing);
   };
   add("--preprocess", flags.manifest, "Manifest to use instead of manifest.json beside the model")
-      ->type_name("FILE");
+      .type_name("FILE");
   add("--size", flags.size, "Scale the shorter side to N, or to HxW exactly, or none")
-      ->type_name("N|HxW");
+      .type_name("N|HxW");
   add("--crop", flags.crop, "Then cut N x N (or HxW) out of the centre, or none")
-      ->type_name("N|HxW");
+      .type_name("N|HxW");
   add("--mean", flags.mean, "Mean per channel, in the network's channel order")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("M,...");
+      .separated_by(',')
+      .one_word()
+      .type_name("M,...");
   add("--std", flags.std, "Deviation per channel: y = (byte * scale - mean) / std")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("S,...");
+      .separated_by(',')
+      .one_word()
+      .type_name("S,...");
   add("--scale", flags.scale, "Factor on the bytes, for instance 0.00392156862745098 (1/255)")
-      ->type_name("F");
+      .type_name("F");
   add("--channels", flags.channels, "rgb, bgr or gray")
-      ->check(CLI::IsMember({"rgb", "bgr", "gray"}))
-      ->type_name("ORDER");
-  command.add_option("--labels", flags.labels, "Class names, one per line")->type_name("FILE");
+      .one_of({"rgb", "bgr", "gray"})
+      .type_name("ORDER");
+  command.add_option("--labels", flags.labels, "Class names, one per line").type_name("FILE");
   command.add_option("--output", flags.output, "Model output that holds the scores")
-      ->type_name("NAME");
+      .type_name("NAME");
   command
       .add_option("--device", flags.device,
                   "cpu, cuda or cuda:N (a GPU), or emulated: the GPU's plan and own kernels on the "
                   "processor, slow, for tests [cpu]")
-      ->type_name("DEVICE");
+      .type_name("DEVICE");
   command
       .add_option("--precision", flags.precision,
                   "Of a GPU: fp32, tf32, fp16 or bf16; sums and gradients stay float32 [fp32]")
-      ->type_name("NAME");
+      .type_name("NAME");
   command
       .add_option("--threads", flags.threads,
                   "Threads of the processor, 0 = all cores [0]; results do not depend on it")
-      ->check(CLI::Range(0, 1024))
-      ->type_name("N");
+      .within(0, 1024)
+      .type_name("N");
 }
 
-void add_output_flags(CLI::App& command, OutputFlags& flags) {
+void add_output_flags(const Command& command, OutputFlags& flags) {
   command.add_flag("--json", flags.json, "Machine-readable output on standard output");
   command.add_flag("-q,--quiet", flags.quiet, "Print nothing but errors");
 }
 
-void add_input_arguments(CLI::App& command, std::vector<std::string>& inputs) {
+void add_input_arguments(const Command& command, std::vector<std::string>& inputs) {
   command
       .add_option("INPUT", inputs,
                   "Picture (.jpg .png .bmp), folder, 'glob', .txt list, or .npy tensor "
                   "(float32 NCHW, already preprocessed)")
-      ->type_name("");
+      .type_name("");
   // A second way to say the same, for those who are used to it.
   command
-      .add_option_function<std::string>(
+      .add_option(
           "-i,--image", [&inputs](const std::string& input) { inputs.push_back(input); },
           "An INPUT; repeatable")
-      ->type_name("FILE")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->allow_extra_args(false)
-      ->trigger_on_parse();
+      .type_name("FILE");
 }
 
 void require_inputs(const std::vector<std::string>& inputs) {
@@ -186,18 +183,18 @@ void require_inputs(const std::vector<std::string>& inputs) {
               "name a picture, folder, 'glob', .txt list or .npy tensor");
 }
 
-void add_batch_flags(CLI::App& command, ModelFlags& flags) {
+void add_batch_flags(const Command& command, ModelFlags& flags) {
   command
       .add_option(
           "--batch-size", flags.batch_size,
           "Pictures, or variants of a picture, that one pass takes at most [8, on a GPU 128]")
-      ->check(CLI::Range(1, 65536))
-      ->type_name("N");
+      .within(1, 65536)
+      .type_name("N");
   command
       .add_option("--max-memory", flags.max_memory,
                   "Limit for the activations of one pass, such as 512M or 2G; batches shrink to "
                   "fit [physical memory]")
-      ->type_name("BYTES");
+      .type_name("BYTES");
 }
 
 size_t parse_bytes(const std::string& text, const std::string& flag) {

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "explain/model.h"
+#include "tools/command.h"
 
 /// Flags that several sub-commands share.
 namespace camlucida::cli {
@@ -41,16 +41,16 @@ enum class ModelArgument {
   kNone,  ///< the command has its own
 };
 
-void add_model_flags(CLI::App& command, ModelFlags& flags, ModelArgument kind);
+void add_model_flags(const Command& command, ModelFlags& flags, ModelArgument kind);
 /// --json and --quiet.
-void add_output_flags(CLI::App& command, OutputFlags& flags);
+void add_output_flags(const Command& command, OutputFlags& flags);
 /// INPUT... and -i, which add to the same list. Neither is required: see require_inputs.
-void add_input_arguments(CLI::App& command, std::vector<std::string>& inputs);
+void add_input_arguments(const Command& command, std::vector<std::string>& inputs);
 /// Throws Error(kUsage) if there are none.
 void require_inputs(const std::vector<std::string>& inputs);
 
 /// --batch-size and --max-memory.
-void add_batch_flags(CLI::App& command, ModelFlags& flags);
+void add_batch_flags(const Command& command, ModelFlags& flags);
 /// Bytes of "512M" or "2G" (powers of 1024); Error(kUsage) naming `flag`.
 size_t parse_bytes(const std::string& text, const std::string& flag);
 

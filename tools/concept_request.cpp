@@ -31,9 +31,9 @@ size_t top_count(const std::string& text, int k) {
 
 }  // namespace
 
-void add_concept_flags(CLI::App& command, ConceptFlags& flags) {
+void add_concept_flags(const Command& command, ConceptFlags& flags) {
   const auto add = [&](const char* name, std::string& value, const char* help) {
-    return command.add_option(name, value, help)->group("Concepts")->type_name("FILE");
+    return command.add_option(name, value, help).group("Concepts").type_name("FILE");
   };
   add("--concepts", flags.vectors,
       "Vectors in the space of the network's output, .npy [n, d]: explain which of them the "

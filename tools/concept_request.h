@@ -1,11 +1,11 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "explain/similarity/concepts.h"
+#include "tools/command.h"
 #include "tools/explain_request.h"
 
 /// `explain --concepts`: which concepts a picture shows, and where.
@@ -17,7 +17,7 @@ struct ConceptFlags {
   std::string tree;
 };
 
-void add_concept_flags(CLI::App& command, ConceptFlags& flags);
+void add_concept_flags(const Command& command, ConceptFlags& flags);
 
 /// A bank of concepts checked against a model, and which of them to explain.
 class ConceptRequest {

@@ -71,13 +71,13 @@ int run(const Flags& flags) {
 
 void add_convert(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App& command = program.add("convert", "Any supported model to the native .clm format",
-                                  kExamples, [flags] { return run(*flags); });
+  const Command command = program.add("convert", "Any supported model to the native .clm format",
+                                      kExamples, [flags] { return run(*flags); });
   add_model_flags(command, flags->model, ModelArgument::kPositional);
-  command.add_option("OUT", flags->target, "The file to write, OUT.clm")->required()->type_name("");
+  command.add_option("OUT", flags->target, "The file to write, OUT.clm").required().type_name("");
   command.add_option("--weights-as", flags->storage, "How large weights are stored [float32]")
-      ->check(CLI::IsMember({"float32", "float16", "int8"}))
-      ->type_name("TYPE");
+      .one_of({"float32", "float16", "int8"})
+      .type_name("TYPE");
   command.add_flag("--force", flags->force, "Replace the file if it exists");
   add_output_flags(command, flags->output);
 }

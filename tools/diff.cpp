@@ -27,40 +27,40 @@ and the worst picture. Files in DIR: diff.json, diff.csv (a line per picture, me
 diff.jsonl (written as the run goes, for --resume), and for cat.jpg cat.gradcam.c281.diff.png:
 picture, map of A, map of B, B - A (red: B sees more).)";
 
-void add_limits(CLI::App& command, DriftLimits& limits) {
+void add_limits(const Command& command, DriftLimits& limits) {
   const std::string group = "Limits (none unless given)";
   const auto add = [&](const char* name, auto& value, const char* help) {
-    return command.add_option(name, value, help)->group(group);
+    return command.add_option(name, value, help).group(group);
   };
   add("--max-flips", limits.max_flips, "Predictions that may change: a count (3) or share (5%)")
-      ->type_name("N|SHARE");
+      .type_name("N|SHARE");
   add("--min-correlation", limits.min_correlation, "Rank correlation")
-      ->check(CLI::Range(-1.0, 1.0))
-      ->type_name("R");
+      .within(-1.0, 1.0)
+      .type_name("R");
   add("--min-overlap", limits.min_overlap, "Overlap of the top pixels")
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("IOU");
+      .within(0.0, 1.0)
+      .type_name("IOU");
   add("--min-pointing", limits.min_pointing, "Share of pictures whose maxima agree")
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("SHARE");
+      .within(0.0, 1.0)
+      .type_name("SHARE");
   add("--max-difference", limits.max_difference, "Root mean square of B - A")
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("D");
+      .within(0.0, 1.0)
+      .type_name("D");
   add("--max-failed", limits.max_failed,
       "Pairs of maps that may fail to compare: a count or share [0 with the four above]")
-      ->type_name("N|SHARE");
+      .type_name("N|SHARE");
   add("--judge", limits.judge,
       "What must keep the limits of correlation, overlap and difference: mean, median or worst "
       "picture [mean]")
-      ->check(CLI::IsMember({"mean", "median", "worst"}))
-      ->type_name("HOW");
+      .one_of({"mean", "median", "worst"})
+      .type_name("HOW");
 }
 
 }  // namespace
 
 void add_diff(Program& program) {
   const auto flags = std::make_shared<DiffFlags>();
-  CLI::App& command =
+  const Command command =
       program.add("diff", "How far the explanations of two models drift apart", kExamples, [flags] {
         require_inputs(flags->inputs);
         return DiffRun(*flags).run();
@@ -68,50 +68,46 @@ void add_diff(Program& program) {
   command
       .add_option("A", flags->model_a,
                   "Model file (.onnx, .clm) or name of the zoo: how it should be")
-      ->required()
-      ->type_name("");
+      .required()
+      .type_name("");
   command.add_option("B", flags->model_b, "The same: what is compared with it")
-      ->required()
-      ->type_name("");
+      .required()
+      .type_name("");
   add_input_arguments(command, flags->inputs);
   add_request_flags(command, flags->request);
   const std::string sides = "For one of the models";
   const auto many = [&](const char* name, std::vector<std::string>& layers, const char* help) {
-    command.add_option(name, layers, help)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-        ->allow_extra_args(false)
-        ->type_name("NAME,...")
-        ->group(sides);
+    command.add_option(name, layers, help).repeatable().type_name("NAME,...").group(sides);
   };
   many("--layer-a", flags->layers_a, "Layer of A, where -t does not serve both");
   many("--layer-b", flags->layers_b, "Layer of B");
   command.add_option("--preprocess-a", flags->manifest_a, "Manifest of A")
-      ->type_name("FILE")
-      ->group(sides);
+      .type_name("FILE")
+      .group(sides);
   command.add_option("--preprocess-b", flags->manifest_b, "Manifest of B")
-      ->type_name("FILE")
-      ->group(sides);
+      .type_name("FILE")
+      .group(sides);
   add_model_flags(command, flags->common, ModelArgument::kNone);
   add_batch_flags(command, flags->common);
   command.add_option("--top", flags->top_share, "Share of pixels that are the top of a map [0.2]")
-      ->check(CLI::Range(0.001, 0.999))
-      ->type_name("SHARE");
+      .within(0.001, 0.999)
+      .type_name("SHARE");
   command
       .add_option("--tolerance", flags->tolerance,
                   "How far apart maxima that agree may be, in shares of the shorter side [0.07: 15 "
                   "of 224 pixels]")
-      ->check(CLI::Range(0.0, 2.0))
-      ->type_name("SHARE");
+      .within(0.0, 2.0)
+      .type_name("SHARE");
   add_limits(command, flags->limits);
   const std::string files = "Files";
   command
       .add_option("-o,--output-dir", flags->folder,
                   "Folder for the files, made if missing [no files]")
-      ->type_name("DIR")
-      ->group(files);
-  command.add_flag("--no-pictures", flags->no_pictures, "No *.diff.png")->group(files);
-  command.add_flag("--force", flags->force, "Replace an earlier run")->group(files);
-  command.add_flag("--resume", flags->resume, "Go on with an earlier run")->group(files);
+      .type_name("DIR")
+      .group(files);
+  command.add_flag("--no-pictures", flags->no_pictures, "No *.diff.png").group(files);
+  command.add_flag("--force", flags->force, "Replace an earlier run").group(files);
+  command.add_flag("--resume", flags->resume, "Go on with an earlier run").group(files);
   command.add_flag("--progress", flags->progress, "Show progress even without a terminal");
   add_output_flags(command, flags->output);
 }

@@ -438,70 +438,75 @@ class EvaluateRun {
 
 void add_evaluate(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App& command = program.add("evaluate", "How good maps are: metrics over a set of pictures",
-                                  kExamples + metric_list(), [flags] {
-                                    if (flags->data.empty()) {
-                                      throw Error(ErrorKind::kUsage, "DATA is missing",
-                                                  "name a folder, pictures or an index.json");
-                                    }
-                                    return EvaluateRun(*flags).run();
-                                  });
+  const Command command =
+      program.add("evaluate", "How good maps are: metrics over a set of pictures",
+                  kExamples + metric_list(), [flags] {
+                    if (flags->data.empty()) {
+                      throw Error(ErrorKind::kUsage, "DATA is missing",
+                                  "name a folder, pictures or an index.json");
+                    }
+                    return EvaluateRun(*flags).run();
+                  });
   command
       .add_option("DATA,--data", flags->data,
                   "Pictures, folder, 'glob', .txt list, index.json or menagerie[:COUNT[:SEED]]")
-      ->type_name("");
+      .type_name("");
   add_model_flags(command, flags->model, ModelArgument::kOption);
   const std::string what = "What to measure";
-  const auto many = [](CLI::Option* option) {
-    option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
-    return option;
-  };
-  many(command.add_option("--method", flags->request.methods,
-                          "Methods, NAME or NAME@VARIANT [gradcam]; all-gradient or all = every "
-                          "one that fits the network"))
-      ->type_name("NAME,...")
-      ->group(what);
-  many(command.add_option("--metric", flags->metrics,
-                          "Metrics, see below; all = every one that DATA allows "
-                          "[avg_drop,conf_increase,avg_gain,deletion_auc,insertion_auc]"))
-      ->type_name("NAME,...")
-      ->group(what);
+  command
+      .add_option("--method", flags->request.methods,
+                  "Methods, NAME or NAME@VARIANT [gradcam]; all-gradient or all = every "
+                  "one that fits the network")
+      .repeatable()
+      .type_name("NAME,...")
+      .group(what);
+  command
+      .add_option("--metric", flags->metrics,
+                  "Metrics, see below; all = every one that DATA allows "
+                  "[avg_drop,conf_increase,avg_gain,deletion_auc,insertion_auc]")
+      .repeatable()
+      .type_name("NAME,...")
+      .group(what);
   command
       .add_option(
           "-c,--class", flags->class_choice,
           "Class to explain: top1 = each picture's own best, label = its true class, or one "
           "class (index or label) for all [top1]")
-      ->type_name("CLASS")
-      ->group(what);
-  many(command.add_option("-t,--target-layer", flags->request.layers,
-                          "Layer: value, node or module name [chosen]"))
-      ->type_name("NAME,...")
-      ->group(what);
-  many(command.add_option("--set", flags->request.settings,
-                          "Parameter of a method or metric, NAME.KEY=VALUE; repeatable"))
-      ->type_name("KEY=VALUE")
-      ->group(what);
+      .type_name("CLASS")
+      .group(what);
+  command
+      .add_option("-t,--target-layer", flags->request.layers,
+                  "Layer: value, node or module name [chosen]")
+      .repeatable()
+      .type_name("NAME,...")
+      .group(what);
+  command
+      .add_option("--set", flags->request.settings,
+                  "Parameter of a method or metric, NAME.KEY=VALUE; repeatable")
+      .repeatable()
+      .type_name("KEY=VALUE")
+      .group(what);
   command.add_option("--seed", flags->request.seed, "Seed of whatever draws random numbers [0]")
-      ->type_name("N")
-      ->group(what);
+      .type_name("N")
+      .group(what);
   command
       .add_option("--bins", flags->bins,
                   "accuracy: figures per tenth of the true class's probability too, misclassified "
                   "pictures left out [none]")
-      ->check(CLI::IsMember({"none", "accuracy"}))
-      ->type_name("HOW")
-      ->group(what);
+      .one_of({"none", "accuracy"})
+      .type_name("HOW")
+      .group(what);
   command.add_option("--limit", flags->limit, "Only the first N pictures")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
-      ->type_name("N")
-      ->group(what);
+      .within(int64_t{1}, int64_t{1} << 40)
+      .type_name("N")
+      .group(what);
   add_batch_flags(command, flags->model);
   const std::string files = "Files";
   command.add_option("-o,--output-dir", flags->folder, "Folder for the files, made if missing [.]")
-      ->type_name("DIR")
-      ->group(files);
-  command.add_flag("--force", flags->force, "Replace an earlier run")->group(files);
-  command.add_flag("--resume", flags->resume, "Go on with an earlier run")->group(files);
+      .type_name("DIR")
+      .group(files);
+  command.add_flag("--force", flags->force, "Replace an earlier run").group(files);
+  command.add_flag("--resume", flags->resume, "Go on with an earlier run").group(files);
   command.add_flag("--progress", flags->progress, "Show progress even without a terminal");
   add_output_flags(command, flags->output);
 }

@@ -320,7 +320,7 @@ class ExplainRun {
 
 void add_explain(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App& command = program.add(
+  const Command command = program.add(
       "explain", "Best classes of pictures and maps of what speaks for them", kExamples, [flags] {
         require_inputs(flags->inputs);
         return ExplainRun(*flags).run();

@@ -70,45 +70,46 @@ std::map<std::string, std::string> parse_settings(const std::vector<std::string>
   return settings;
 }
 
-void add_request_flags(CLI::App& command, RequestFlags& flags) {
+void add_request_flags(const Command& command, RequestFlags& flags) {
   const std::string group = "What to explain";
   const auto add = [&](const char* name, auto& value, const char* help) {
-    return command.add_option(name, value, help)->group(group);
+    return command.add_option(name, value, help).group(group);
   };
-  const auto many = [](CLI::Option* option) {
-    option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
-  };
-  many(add("--method", flags.methods,
-           "Methods, NAME or NAME@VARIANT [gradcam]; all-gradient or all = every one that fits the "
-           "network; see `camlucida methods`")
-           ->type_name("NAME,..."));
-  many(add("-t,--target-layer", flags.layers,
-           "Layer: value, node or module name [chosen, with the reason printed]; "
-           "several = mean of their maps")
-           ->type_name("NAME,..."));
-  many(add("-c,--class,--target", flags.classes,
-           "Class index, label, topN (ranks 1 to N), topk (ranks 1 to K), or a target: margin:A-B, "
-           "embed:FILE, distance:FILE, mask:FILE#C, pixel:X,Y#C, output:NAME[I,J], "
-           "probability:C ... [top1; top3 for fmgcam]")
-           ->type_name("CLASS,..."));
+  add("--method", flags.methods,
+      "Methods, NAME or NAME@VARIANT [gradcam]; all-gradient or all = every one that fits the "
+      "network; see `camlucida methods`")
+      .type_name("NAME,...")
+      .repeatable();
+  add("-t,--target-layer", flags.layers,
+      "Layer: value, node or module name [chosen, with the reason printed]; "
+      "several = mean of their maps")
+      .type_name("NAME,...")
+      .repeatable();
+  add("-c,--class,--target", flags.classes,
+      "Class index, label, topN (ranks 1 to N), topk (ranks 1 to K), or a target: margin:A-B, "
+      "embed:FILE, distance:FILE, mask:FILE#C, pixel:X,Y#C, output:NAME[I,J], "
+      "probability:C ... [top1; top3 for fmgcam]")
+      .type_name("CLASS,...")
+      .repeatable();
   add("-k,--topk", flags.k, "Classes in the prediction table, and K of topk [5]")
-      ->check(CLI::Range(1, 1000000))
-      ->type_name("K");
+      .within(1, 1000000)
+      .type_name("K");
   add("--normalise", flags.normalise,
       "Map: minmax (ReLU, 0 to 1), maxonly (divide by the largest magnitude), none (as the raw "
       "map)")
-      ->check(CLI::IsMember({"minmax", "maxonly", "none"}))
-      ->type_name("HOW");
-  many(add("--set", flags.settings, "Parameter of a method, METHOD.KEY=VALUE; repeatable")
-           ->type_name("KEY=VALUE"));
+      .one_of({"minmax", "maxonly", "none"})
+      .type_name("HOW");
+  add("--set", flags.settings, "Parameter of a method, METHOD.KEY=VALUE; repeatable")
+      .type_name("KEY=VALUE")
+      .repeatable();
   const auto add_flag = [&](const char* name, bool& value, const char* help) {
-    command.add_flag(name, value, help)->group(group);
+    command.add_flag(name, value, help).group(group);
   };
   add_flag("--aug-smooth", flags.aug_smooth,
            "Mean of the maps of six views: mirrored or not, times 0.9, 1, 1.1");
   add_flag("--eigen-smooth", flags.eigen_smooth,
            "First principal component of the weighted activations instead of their sum");
-  add("--seed", flags.seed, "Seed of methods that draw random numbers [0]")->type_name("N");
+  add("--seed", flags.seed, "Seed of methods that draw random numbers [0]").type_name("N");
 }
 
 ExplainRequest::ExplainRequest(const RequestFlags& flags, const Model& model,

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "tools/command.h"
 #include "tools/common_flags.h"
 #include "tools/inputs.h"
 #include "tools/json_output.h"
@@ -24,7 +24,7 @@ struct RequestFlags {
   bool eigen_smooth = false;
 };
 
-void add_request_flags(CLI::App& command, RequestFlags& flags);
+void add_request_flags(const Command& command, RequestFlags& flags);
 
 /// "a,b" → a, b; empty parts are dropped.
 std::vector<std::string> split_list(const std::string& list);

@@ -7,22 +7,22 @@
 
 namespace camlucida::cli {
 
-void add_file_flags(CLI::App& command, FileFlags& flags, const std::string& resume) {
-  const auto group = [](CLI::Option* option) { return option->group("Files"); };
+void add_file_flags(const Command& command, FileFlags& flags, const std::string& resume) {
+  const auto group = [](Flag option) { return option.group("Files"); };
   group(command.add_option("-o,--output-dir", flags.folder,
                            "Folder for the files, made if missing [.]"))
-      ->type_name("DIR");
+      .type_name("DIR");
   group(command.add_option("--format", flags.formats,
                            "Which files, of png,raw,map,parts,truth,json [png,raw,map,json]"))
-      ->type_name("F,...");
+      .type_name("F,...");
   group(command.add_option(
             "--colormap", flags.colormap,
             fmt::format("Colours of the overlay [jet]: {}", fmt::join(colormap_names(), ", "))))
-      ->type_name("NAME");
+      .type_name("NAME");
   group(command.add_option("--alpha", flags.alpha,
                            "Weight of the colours, the picture has the rest [0.5]"))
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("0..1");
+      .within(0.0, 1.0)
+      .type_name("0..1");
   group(command.add_flag("--force", flags.force, "Replace files of an earlier run"));
   group(command.add_flag("--resume", flags.resume, resume));
 }

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 
+#include "tools/command.h"
 #include "tools/output_files.h"
 
 /// Which files a run writes, and where: flags of every command that explains.
@@ -17,7 +17,7 @@ struct FileFlags {
 };
 
 /// `resume`: help text of --resume.
-void add_file_flags(CLI::App& command, FileFlags& flags, const std::string& resume);
+void add_file_flags(const Command& command, FileFlags& flags, const std::string& resume);
 
 /// Throws Error(kUsage) for a format or palette that does not exist.
 FileOptions file_options(const FileFlags& flags, Normalisation normalisation);

@@ -392,7 +392,7 @@ int run(const Flags& flags) {
 
 void add_inspect(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App& command = program.add(
+  const Command command = program.add(
       "inspect", "What a model computes, which layers can be explained, which kernels run",
       kExamples, [flags] { return run(*flags); });
   add_model_flags(command, flags->model, ModelArgument::kPositional);

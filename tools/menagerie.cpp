@@ -160,30 +160,29 @@ class MenagerieRun {
 
 void add_menagerie(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App& command =
+  const Command command =
       program.add("menagerie", "Draws pictures of animals whose content is known to the pixel",
                   kExamples, [flags] { return MenagerieRun(*flags).run(); });
   const std::vector<std::string> animals(menagerie::animals().begin(), menagerie::animals().end());
   command.add_option("--count", flags->count, "How many pictures [16]")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
-      ->type_name("N");
-  command.add_option("--seed", flags->seed, "Seed of the first picture [0]")->type_name("N");
+      .within(int64_t{1}, int64_t{1} << 40)
+      .type_name("N");
+  command.add_option("--seed", flags->seed, "Seed of the first picture [0]").type_name("N");
   command.add_option("--size", flags->size, "Pixels of a side, 16 to 4096 [384]")
-      ->check(CLI::Range(16, 4096))
-      ->type_name("P");
+      .within(16, 4096)
+      .type_name("P");
   const auto add_animal = [&](const char* name, std::string& value, const char* help) {
-    command.add_option(name, value, help)->check(CLI::IsMember(animals))->type_name("NAME");
+    command.add_option(name, value, help).one_of(animals).type_name("NAME");
   };
   add_animal("--animal", flags->animal, "Only this animal [drawn by lot]");
   add_animal("--companion", flags->companion, "A second animal in each picture");
   add_animal("--marker", flags->marker,
              "Put a badge in a corner of all pictures of this animal: a shortcut to learn");
-  command.add_option("-o,--output-dir", flags->folder, "Folder for the files [.]")
-      ->type_name("DIR");
+  command.add_option("-o,--output-dir", flags->folder, "Folder for the files [.]").type_name("DIR");
   command.add_option("--format", flags->formats, "png, npy or both [png]")
-      ->delimiter(',')
-      ->check(CLI::IsMember({"png", "npy"}))
-      ->type_name("LIST");
+      .separated_by(',')
+      .one_of({"png", "npy"})
+      .type_name("LIST");
   command.add_flag("--force", flags->force, "Replace files that exist");
   command.add_flag("--progress", flags->progress, "Show progress even without a terminal");
   add_output_flags(command, flags->output);

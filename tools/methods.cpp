@@ -66,7 +66,7 @@ int run(bool json) {
 
 void add_methods(Program& program) {
   const auto json = std::make_shared<bool>(false);
-  CLI::App& command = program.add(
+  const Command command = program.add(
       "methods", "Explanation methods of this build with their cost in passes",
       "Examples:\n"
       "  camlucida methods\n"

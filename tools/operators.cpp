@@ -91,7 +91,7 @@ int run(bool json) {
 
 void add_operators(Program& program) {
   const auto json = std::make_shared<bool>(false);
-  CLI::App& command =
+  const Command command =
       program.add("operators", "ONNX operators this build runs, with opsets and gradients",
                   "Examples:\n"
                   "  camlucida operators\n"

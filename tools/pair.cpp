@@ -414,52 +414,50 @@ class PairRun {
 
 void add_pair(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App& command =
+  const Command command =
       program.add("pair", "Similarity of two pictures and maps of where it comes from", kExamples,
                   [flags] { return PairRun(*flags).run(); });
   command
       .add_option("A B", flags->choice.pictures,
                   "The pictures (or .npy tensors); B may be replaced by --support or --gallery")
-      ->required()
-      ->type_name("");
+      .required()
+      .type_name("");
   const auto add = [&](const char* name, auto& value, const char* help) {
-    return command.add_option(name, value, help)->group("What to compare");
+    return command.add_option(name, value, help).group("What to compare");
   };
   add("--support", flags->choice.support,
       "Compare with the mean of the pictures in this folder; with one mean per sub-folder if it "
       "has only those, best first")
-      ->type_name("DIR");
+      .type_name("DIR");
   add("--gallery", flags->choice.gallery,
       "Rank the pictures of this folder, explain the most similar")
-      ->type_name("DIR");
+      .type_name("DIR");
   add("--top", flags->top, "How many of them to explain [1 class, 5 pictures]")
-      ->check(CLI::Range(1, 1000000))
-      ->type_name("N");
+      .within(1, 1000000)
+      .type_name("N");
   add("--similarity", flags->similarity, "cosine or euclidean [cosine]")
-      ->check(CLI::IsMember({"cosine", "euclidean"}))
-      ->type_name("HOW");
+      .one_of({"cosine", "euclidean"})
+      .type_name("HOW");
   add("--embedding", flags->embedding, "auto, gap, gem, flat or output [auto]")
-      ->check(CLI::IsMember({"auto", "gap", "gem", "flat", "output"}))
-      ->type_name("HOW");
-  add("--gem-power", flags->gem_power, "Power of gem [3]")
-      ->check(CLI::Range(1.0, 100.0))
-      ->type_name("P");
+      .one_of({"auto", "gap", "gem", "flat", "output"})
+      .type_name("HOW");
+  add("--gem-power", flags->gem_power, "Power of gem [3]").within(1.0, 100.0).type_name("P");
   add("--method", flags->methods,
       "Methods, of `camlucida methods`: fam, similarity, or any that explains a target [fam]")
-      ->type_name("NAME,...")
-      ->allow_extra_args(false);
+      .type_name("NAME,...")
+      .one_word();
   add("-t,--target-layer", flags->layer, "Layer: value, node or module name [chosen]")
-      ->type_name("NAME");
+      .type_name("NAME");
   add("--normalise", flags->normalise, "Map: minmax, maxonly or none, as in explain")
-      ->check(CLI::IsMember({"minmax", "maxonly", "none"}))
-      ->type_name("HOW");
+      .one_of({"minmax", "maxonly", "none"})
+      .type_name("HOW");
   add("--set", flags->settings, "Parameter of a method, METHOD.KEY=VALUE; repeatable")
-      ->type_name("KEY=VALUE")
-      ->allow_extra_args(false);
-  add("--seed", flags->seed, "Seed of methods that draw random numbers [0]")->type_name("N");
+      .type_name("KEY=VALUE")
+      .one_word();
+  add("--seed", flags->seed, "Seed of methods that draw random numbers [0]").type_name("N");
   add("--matches", flags->matches, "Correspondences to list and draw [20]")
-      ->check(CLI::Range(1, 10000))
-      ->type_name("N");
+      .within(1, 10000)
+      .type_name("N");
   add_model_flags(command, flags->model, ModelArgument::kOption);
   add_batch_flags(command, flags->model);
   add_file_flags(command, flags->files,

@@ -222,16 +222,16 @@ int run(const Flags& flags) {
 
 void add_predict(Program& program) {
   const auto flags = std::make_shared<Flags>();
-  CLI::App& command = program.add("predict", "Best classes of pictures, with logits", kExamples,
-                                  [flags] { return run(*flags); });
+  const Command command = program.add("predict", "Best classes of pictures, with logits", kExamples,
+                                      [flags] { return run(*flags); });
   add_input_arguments(command, flags->inputs);
   add_model_flags(command, flags->model, ModelArgument::kOption);
   command.add_option("-k,--topk", flags->k, "How many classes [5]")
-      ->check(CLI::Range(1, 1000000))
-      ->type_name("K");
+      .within(1, 1000000)
+      .type_name("K");
   add_batch_flags(command, flags->model);
   command.add_option("--save", flags->save, "Write the raw output as float32 array")
-      ->type_name("FILE.npy");
+      .type_name("FILE.npy");
   command.add_flag("--progress", flags->progress, "Show progress even without a terminal");
   add_output_flags(command, flags->output);
 }

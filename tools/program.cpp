@@ -1,3 +1,6 @@
+#include "tools/program.h"
+
+#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -7,7 +10,6 @@
 #include "engine/build_info.h"
 #include "engine/error.h"
 #include "tools/messages.h"
-#include "tools/program.h"
 
 namespace camlucida::cli {
 namespace {
@@ -34,34 +36,37 @@ std::string what_is_wrong(const CLI::ParseError& error, bool no_command,
 
 }  // namespace
 
-Program::Program() : app_("Runs convolutional networks and shows why they answered.") {
-  app_.name("camlucida");
-  app_.require_subcommand(1);
-  app_.footer(kOverview);
-  app_.get_formatter()->column_width(34);
-  app_.set_version_flag("--version", [] { return "camlucida " + build_info().version; });
+Program::Program()
+    : app_(std::make_unique<CLI::App>("Runs convolutional networks and shows why they answered.")) {
+  app_->name("camlucida");
+  app_->require_subcommand(1);
+  app_->footer(kOverview);
+  app_->get_formatter()->column_width(34);
+  app_->set_version_flag("--version", [] { return "camlucida " + build_info().version; });
 }
 
-CLI::App& Program::add(const std::string& name, const std::string& description,
-                       const std::string& examples, std::function<int()> run) {
-  CLI::App* command = app_.add_subcommand(name, description);
+Program::~Program() = default;
+
+Command Program::add(const std::string& name, const std::string& description,
+                     const std::string& examples, std::function<int()> run) {
+  CLI::App* command = app_->add_subcommand(name, description);
   command->footer(examples);
   runners_[command] = std::move(run);
-  return *command;
+  return Command(*command);
 }
 
 int Program::dispatch(int argc, char** argv) {
   try {
-    app_.parse(argc, argv);
+    app_->parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app_.exit(error);  // --help, --version
-    const std::vector<CLI::App*> chosen = app_.get_subcommands();
+    if (error.get_exit_code() == 0) return app_->exit(error);  // --help, --version
+    const std::vector<CLI::App*> chosen = app_->get_subcommands();
     const std::string command = chosen.empty() ? "" : " " + chosen[0]->get_name();
-    report_error(what_is_wrong(error, chosen.empty(), app_.remaining()) + "; see `camlucida" +
+    report_error(what_is_wrong(error, chosen.empty(), app_->remaining()) + "; see `camlucida" +
                  command + " --help`");
     return kExitUsage;
   }
-  return runners_.at(app_.get_subcommands().at(0))();
+  return runners_.at(app_->get_subcommands().at(0))();
 }
 
 int Program::run(int argc, char** argv) {

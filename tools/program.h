@@ -1,9 +1,11 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
+
+#include "tools/command.h"
 
 /// The command line program: one parser, and for every sub-command what it runs.
 namespace camlucida::cli {
@@ -16,11 +18,12 @@ constexpr int kExitInterrupted = 130;  ///< 128 + SIGINT, as shells report it
 class Program {
  public:
   Program();
+  ~Program();
 
   /// Adds a sub-command. `examples` are shown below its --help. `run` returns the exit code; it is
   /// called after the flags it refers to have been parsed.
-  CLI::App& add(const std::string& name, const std::string& description,
-                const std::string& examples, std::function<int()> run);
+  Command add(const std::string& name, const std::string& description, const std::string& examples,
+              std::function<int()> run);
 
   /// Parses, runs, and turns every exception into one line on standard error and an exit code.
   int run(int argc, char** argv);
@@ -28,7 +31,7 @@ class Program {
  private:
   int dispatch(int argc, char** argv);
 
-  CLI::App app_;
+  std::unique_ptr<CLI::App> app_;
   std::map<const CLI::App*, std::function<int()>> runners_;
 };
 

@@ -59,7 +59,7 @@ int run(bool json) {
 
 void add_version(Program& program) {
   const auto json = std::make_shared<bool>(false);
-  CLI::App& command =
+  const Command command =
       program.add("version", "Version, build, devices and SIMD instructions in use",
                   "Example:\n  camlucida version --json", [json] { return run(*json); });
   command.add_flag("--json", *json, "Machine-readable output");

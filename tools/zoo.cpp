@@ -213,42 +213,35 @@ int verify_all(const Flags& flags) {
   return 1;
 }
 
-CLI::App& add_action(CLI::App& zoo, const std::string& name, const std::string& description,
-                     Flags& flags) {
-  CLI::App* action = zoo.add_subcommand(name, description);
-  action->footer(kExamples);
-  add_output_flags(*action, flags.output);
-  return *action;
-}
-
 }  // namespace
 
 void add_zoo(Program& program) {
   const auto flags = std::make_shared<Flags>();
   const auto run = std::make_shared<int (*)(const Flags&)>(list);
-  CLI::App& command = program.add("zoo", "Models to use by name: list, pull, verify", kExamples,
-                                  [flags, run] { return (*run)(*flags); });
-  command.require_subcommand(1);
+  const Command command = program.add("zoo", "Models to use by name: list, pull, verify", kExamples,
+                                      [flags, run] { return (*run)(*flags); });
+  const auto add = [&](const char* name, const char* description, int (*action)(const Flags&)) {
+    const Command added =
+        command.add_command(name, description, kExamples, [run, action] { *run = action; });
+    add_output_flags(added, flags->output);
+    return added;
+  };
 
-  add_action(command, "list", "Models there are, and which of them are here", *flags)
-      .callback([run] { *run = list; });
+  add("list", "Models there are, and which of them are here", list);
 
-  CLI::App& pull = add_action(command, "pull", "Download models and check them", *flags);
-  pull.callback([run] { *run = pull_all; });
-  pull.add_option("NAME", flags->names, "Models of `zoo list`")->type_name("");
+  const Command pull = add("pull", "Download models and check them", pull_all);
+  pull.add_option("NAME", flags->names, "Models of `zoo list`").type_name("");
   pull.add_flag("--all", flags->all, "All that can be downloaded (several GB)");
   pull.add_option("--mirror", flags->mirror, "Download URL/FILE instead of the public address")
-      ->envname("CAMLUCIDA_MIRROR")
-      ->type_name("URL");
+      .environment("CAMLUCIDA_MIRROR")
+      .type_name("URL");
   pull.add_option("--retries", flags->retries,
                   "Tries after a broken connection that brought nothing further [4]")
-      ->check(CLI::Range(0, 20))
-      ->type_name("N");
+      .within(0, 20)
+      .type_name("N");
 
-  CLI::App& verify = add_action(command, "verify", "Compare files with their checksums", *flags);
-  verify.callback([run] { *run = verify_all; });
-  verify.add_option("NAME", flags->names, "Models of `zoo list` [all that are here]")
-      ->type_name("");
+  const Command verify = add("verify", "Compare files with their checksums", verify_all);
+  verify.add_option("NAME", flags->names, "Models of `zoo list` [all that are here]").type_name("");
 }
 
 }  // namespace camlucida::cli
