@@ -1,18 +1,33 @@
 # GPU support. Sources named *_cuda.cpp hold kernels: nvcc compiles them where CAMLUCIDA_HAS_CUDA is
 # set, the C++ compiler elsewhere (engine/cuda/portable.h), for the emulated GPU that tests run on.
-# engine/cuda/vendor holds all that calls CUDA, cuDNN, cuBLAS or cuSOLVER.
+# engine/cuda/vendor holds all that calls CUDA, cuDNN, cuBLAS or cuSOLVER. The CUDA runtime is linked
+# in; the other three are loaded by the program when it needs them, so that building takes their
+# headers only (engine/cuda/vendor/libraries.cpp).
 set(CAMLUCIDA_HAS_CUDA OFF)
 if(CAMLUCIDA_CUDA STREQUAL "AUTO" OR CAMLUCIDA_CUDA)
   include(CheckLanguage)
   check_language(CUDA)
   find_package(CUDAToolkit QUIET)
-  find_path(CUDNN_INCLUDE_DIR cudnn_backend.h HINTS ${CUDAToolkit_INCLUDE_DIRS} $ENV{CUDNN_ROOT}/include)
+  find_path(CUDNN_INCLUDE_DIR cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS} $ENV{CUDNN_ROOT}/include)
+  find_path(CUBLAS_INCLUDE_DIR cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_path(CUSOLVER_INCLUDE_DIR cusolverDn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  # Only to know its folder: a program looks there, too.
   find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9
                HINTS ${CUDAToolkit_LIBRARY_DIR} $ENV{CUDNN_ROOT}/lib)
-  if(CMAKE_CUDA_COMPILER AND CUDAToolkit_FOUND AND CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY)
+  set(missing "")
+  foreach(part IN ITEMS "CMAKE_CUDA_COMPILER=nvcc" "CUDAToolkit_FOUND=the CUDA toolkit"
+                        "CUBLAS_INCLUDE_DIR=cublasLt.h" "CUSOLVER_INCLUDE_DIR=cusolverDn.h"
+                        "CUDNN_INCLUDE_DIR=cudnn_graph.h of cuDNN 9.8 or later (CUDNN_ROOT)")
+    string(REGEX MATCH "^([^=]*)=(.*)$" part "${part}")
+    if(NOT ${CMAKE_MATCH_1})
+      list(APPEND missing "${CMAKE_MATCH_2}")
+    endif()
+  endforeach()
+  list(JOIN missing ", " missing)
+  if(NOT missing)
     set(CAMLUCIDA_HAS_CUDA ON)
   elseif(NOT CAMLUCIDA_CUDA STREQUAL "AUTO")
-    message(FATAL_ERROR "CAMLUCIDA_CUDA=ON needs nvcc, the CUDA toolkit and cuDNN 9.8 or later (CUDNN_ROOT)")
+    message(FATAL_ERROR "CAMLUCIDA_CUDA=ON lacks ${missing}")
   endif()
 endif()
 if(CAMLUCIDA_HAS_CUDA)
@@ -24,6 +39,9 @@ if(CAMLUCIDA_HAS_CUDA)
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
   endif()
   enable_language(CUDA)
+  set(CAMLUCIDA_CUDA_INCLUDE_DIRS ${CUDNN_INCLUDE_DIR} ${CUBLAS_INCLUDE_DIR}
+                                  ${CUSOLVER_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
+  list(REMOVE_DUPLICATES CAMLUCIDA_CUDA_INCLUDE_DIRS)
   # The host compiler's own folders: given to nvcc once more they would hide C's headers.
   list(APPEND CMAKE_CUDA_IMPLICIT_INCLUDE_DIRECTORIES ${CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES})
   # CMake 3.25 does not know that nvcc has C++20 since version 12.
@@ -80,8 +98,14 @@ function(camlucida_use_gpu target)
   set_source_files_properties(${kernels} PROPERTIES LANGUAGE CUDA)
   target_compile_definitions(${target} PRIVATE CAMLUCIDA_HAS_CUDA)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>)
-  target_include_directories(${target} SYSTEM PRIVATE ${CUDNN_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
-  target_link_libraries(${target} PRIVATE CUDA::cudart_static CUDA::cublasLt CUDA::cusolver
-                                          ${CUDNN_LIBRARY})
+  target_include_directories(${target} SYSTEM PRIVATE ${CAMLUCIDA_CUDA_INCLUDE_DIRS})
+  target_link_libraries(${target} PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
+  set(cudnn_folder "")
+  if(CUDNN_LIBRARY)
+    get_filename_component(cudnn_folder ${CUDNN_LIBRARY} DIRECTORY)
+  endif()
+  set_source_files_properties(${PROJECT_SOURCE_DIR}/engine/cuda/vendor/libraries.cpp
+    PROPERTIES COMPILE_DEFINITIONS
+    "CAMLUCIDA_CUDNN_FOLDER=\"${cudnn_folder}\";CAMLUCIDA_CUDA_FOLDER=\"${CUDAToolkit_LIBRARY_DIR}\"")
   set_target_properties(${target} PROPERTIES CUDA_RUNTIME_LIBRARY Static)
 endfunction()

@@ -36,4 +36,35 @@ CAMLUCIDA_PORTABLE inline void apply_epilogue(const GpuEpilogue& epilogue, int64
   }
 }
 
+/// y = epilogue(y) in place, kWidth channels of one pixel per call.
+template <class T, int kWidth>
+struct FinishPack {
+  T* y;
+  Divider packs;  // of a pixel
+  GpuEpilogue epilogue;
+
+  CAMLUCIDA_PORTABLE void operator()(int64_t call) const {
+    const int64_t at = call * kWidth;
+    int64_t pixel = call;
+    const int64_t channel = packs.split(pixel) * kWidth;
+    float values[kWidth];
+    load_floats(y + at, values);
+    apply_epilogue<T>(epilogue, channel, at, values);
+    store_floats(y + at, values);
+  }
+};
+
+/// The epilogue of sums that a vendor's kernel has stored: y [pixels, channels], changed in place.
+template <class T>
+void finish_sums(Stream& stream, T* y, int64_t count, int64_t channels,
+                 const GpuEpilogue& epilogue) {
+  constexpr int kWidth = kPackWidth<T>;
+  if (channels % kWidth == 0) {
+    for_each(stream, count / kWidth,
+             FinishPack<T, kWidth>{y, Divider(channels / kWidth), epilogue});
+  } else {
+    for_each(stream, count, FinishPack<T, 1>{y, Divider(channels), epilogue});
+  }
+}
+
 }  // namespace camlucida

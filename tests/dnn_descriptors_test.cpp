@@ -1,5 +1,6 @@
 /// What is said to cuDNN, as far as it can be checked without a GPU: descriptors, operation graphs,
 /// and the heuristics and plans for GPUs that are described to cuDNN instead of being there.
+/// Skipped where cuDNN is not installed.
 #include <gtest/gtest.h>
 
 #ifndef CAMLUCIDA_HAS_CUDA
@@ -14,6 +15,7 @@ TEST(DnnDescriptors, NeedCudnn) { GTEST_SKIP() << "this build has no CUDA suppor
 #include "engine/cuda/gpu.h"
 #include "engine/cuda/vendor/cuda_error.h"
 #include "engine/cuda/vendor/dnn_conv_graph.h"
+#include "engine/cuda/vendor/dnn_library.h"
 #include "tests/shared.h"
 
 namespace camlucida {
@@ -119,6 +121,16 @@ std::vector<DnnEpilogue> other_epilogues() {
       {.bias = true, .addend = true, .addend_first = false, .activation = DnnActivation::kRelu}};
 }
 
+class NeedsCudnn : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!dnn_library()) GTEST_SKIP() << dnn_library().reason();
+  }
+};
+using DnnErrors = NeedsCudnn;
+using DnnTensors = NeedsCudnn;
+using DnnGraphs = NeedsCudnn;
+
 // ---- Texts and geometry, without cuDNN ---------------------------------------------------------
 
 TEST(DnnConvProblems, KeysTellProblemsApart) {
@@ -176,12 +188,15 @@ TEST(CudaErrors, SayWhatFailedAndWhatToDo) {
                "cudaMemcpyAsync: an illegal memory access");
   EXPECT_ERROR(check_cuda(cudaErrorNoKernelImageForDevice, "launch"), kInternal,
                "CMAKE_CUDA_ARCHITECTURES");
+  check_cuda(cudaSuccess, "cudaMalloc");
+}
+
+TEST_F(DnnErrors, SayWhatFailedAndWhatToDo) {
   EXPECT_ERROR(
       check_dnn(CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED, "cudnnBackendExecute"),
       kResource, "cudnnBackendExecute");
   EXPECT_ERROR(check_dnn(CUDNN_STATUS_NOT_SUPPORTED_SHAPE, "cudnnBackendFinalize"), kInternal,
                "CUDNN_STATUS_NOT_SUPPORTED_SHAPE");
-  check_cuda(cudaSuccess, "cudaMalloc");
   check_dnn(CUDNN_STATUS_SUCCESS, "cudnnCreate");
 }
 
@@ -209,7 +224,7 @@ TEST(CudaGpus, EmulatedOnesHaveNoCudnn) {
 
 // ---- Descriptors -------------------------------------------------------------------------------
 
-TEST(DnnTensors, LieChannelsLast) {
+TEST_F(DnnTensors, LieChannelsLast) {
   const std::vector<int64_t> extents = {2, 3, 5, 7};
   const DnnDescriptor tensor = dnn_tensor(9, CUDNN_DATA_HALF, extents);
   const auto values = [&](cudnnBackendAttributeName_t name) {
@@ -224,7 +239,7 @@ TEST(DnnTensors, LieChannelsLast) {
             (std::vector<int64_t>{120, 1, 60, 20, 4}));
 }
 
-TEST(DnnTensors, AreAlignedAsFarAsTheirSizeIs) {
+TEST_F(DnnTensors, AreAlignedAsFarAsTheirSizeIs) {
   EXPECT_EQ(dnn_alignment(4 * 36), 16);
   EXPECT_EQ(dnn_alignment(4 * 2 * 105), 8);
   EXPECT_EQ(dnn_alignment(4 * 105), 4);
@@ -232,14 +247,14 @@ TEST(DnnTensors, AreAlignedAsFarAsTheirSizeIs) {
   EXPECT_EQ(dnn_alignment(0), 16);
 }
 
-TEST(DnnTensors, WrongOnesAreRefused) {
+TEST_F(DnnTensors, WrongOnesAreRefused) {
   EXPECT_ERROR(dnn_tensor(1, CUDNN_DATA_FLOAT, std::vector<int64_t>{1, -2, 3, 3}), kInternal,
                "cudnnBackend");
   EXPECT_ERROR(dnn_tensor(1, CUDNN_DATA_FLOAT, std::vector<int64_t>(9, 1)), kInternal,
                "cudnnBackend");
 }
 
-TEST(DnnGraphs, HoldEveryShapeTypeAndEpilogue) {
+TEST_F(DnnGraphs, HoldEveryShapeTypeAndEpilogue) {
   for (const Kind& kind : kKinds) {
     for (Named& shape : shapes()) {
       DnnConvProblem p = shape.problem;
@@ -259,7 +274,7 @@ TEST(DnnGraphs, HoldEveryShapeTypeAndEpilogue) {
   }
 }
 
-TEST(DnnGraphs, WrongOnesAreRefused) {
+TEST_F(DnnGraphs, WrongOnesAreRefused) {
   DnnConvProblem p = square(8, 8, 9, 3);
   p.output[2] = 2;  // the window fits more often
   EXPECT_ERROR(dnn_conv_graph(p, {}, {}), kInternal, "cudnnBackend");
@@ -303,6 +318,7 @@ std::string json_of(const Described& gpu) {
 class DnnPlans : public ::testing::TestWithParam<Described> {
  protected:
   void SetUp() override {
+    if (!dnn_library()) GTEST_SKIP() << dnn_library().reason();
     try {
       description_.emplace(dnn_device(json_of(GetParam())));
     } catch (const Error& error) {

@@ -255,7 +255,10 @@ Model load_model(const ModelFlags& flags, const OutputFlags& output) {
     options.preprocessing = changed(base, flags);
   }
   Model model = Model::load(path, options);
-  if (!output.quiet) report_recipe(model);
+  if (!output.quiet) {
+    report_recipe(model);
+    report_shortcomings(options.gpu.get());
+  }
   return model;
 }
 

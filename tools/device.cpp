@@ -1,9 +1,11 @@
 #include "tools/device.h"
 
+#include <atomic>
 #include <charconv>
 #include <optional>
 
 #include "engine/error.h"
+#include "tools/messages.h"
 
 namespace camlucida::cli {
 namespace {
@@ -47,6 +49,13 @@ DeviceChoice choose_device(const std::string& device, const std::string& precisi
     throw error.with_context("--device " + device);
   }
   return choice;
+}
+
+void report_shortcomings(const Gpu* gpu) {
+  const std::string reason = gpu != nullptr ? gpu->shortcomings() : "";
+  static std::atomic<bool> said = false;
+  if (reason.empty() || said.exchange(true)) return;
+  report_notice("slower than it could be: " + reason + "; see docs/gpu.md");
 }
 
 std::string device_name(const Gpu* gpu) {

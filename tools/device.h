@@ -22,6 +22,10 @@ struct DeviceChoice {
 /// fp32 on the processor.
 DeviceChoice choose_device(const std::string& device, const std::string& precision, int threads);
 
+/// Prints a notice, once per process, if the GPU must do without libraries of CUDA: kernels of this
+/// project take their place, which are slower. `gpu` may be null.
+void report_shortcomings(const Gpu* gpu);
+
 /// "cpu", "cuda:0 (NVIDIA H200)", "emulated".
 std::string device_name(const Gpu* gpu);
 

@@ -5,7 +5,7 @@
 # every part, so that what was measured is kept whatever happens.
 #
 # usage: gpu_check.sh [--binaries DIR] [--out DIR] [--zoo DIR] [--device cuda:0] [--parts A,B,...]
-#                     [--methods all] [--minutes 8] [--cache DIR] [--dry-run]
+#                     [--methods A,B,...] [--minutes 8] [--cache DIR] [--dry-run]
 #                     [-- ARGUMENTS OF bench/peers/gpu.py]
 #
 #   --binaries  folder with camlucida and the tests, as tools/gpu_pack.sh makes it; default: the
@@ -15,7 +15,8 @@
 #   --device    emulated: what can be had without a GPU
 #   --parts     of facts, layers, methods, golden, determinism, sanitizer, bench; the last one gets
 #               all the time that is left. Two runs of four minutes do the work of one of eight.
-#   --methods   whose maps are compared, as for `camlucida explain --method`
+#   --methods   whose maps are compared, as for `camlucida explain --method` [all; all-gradient if the
+#               device is emulated, which is slow]
 #   --cache     folder for the results of tuning, to go on with those of an earlier run [fresh]
 #
 # Exit status: 0 all parts passed; 1 a part failed; 2 wrong usage or no build; 4 nothing failed, but

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes a folder, and an archive of it, that a machine with an NVIDIA GPU but without the packages of
 # the build can run tools/gpu_check.sh from: the program and all tests of the GPU backend for one GPU
-# architecture, the shared libraries they need but for glibc's and CUDA's, scripts and small networks.
-# That machine needs cuDNN 9, cuBLAS 13 and cuSOLVER 12 (of the toolkit, or those pip installs for
-# PyTorch), Python and glibc as new as here.
+# architecture, the shared libraries they are linked to but for glibc's, scripts and small networks.
+# That machine needs Python and glibc as new as here; what belongs to cuDNN 9, cuBLAS 13 and cuSOLVER
+# 12 is skipped where they are missing (those of the toolkit serve, or what pip installs for PyTorch).
 #
 # usage: gpu_pack.sh OUTDIR [--architecture 90] [--zoo DIR [--networks A,B,...]] [--limit 40]
 #
@@ -28,20 +28,19 @@ while (($# > 0)); do
 done
 [[ -n $out ]] || { echo "gpu_pack: OUTDIR is missing; see --help" >&2; exit 2; }
 [[ ! -e $out ]] || { echo "gpu_pack: $out exists; name a new folder" >&2; exit 2; }
-mkdir -p "$out/lib"
-out=$(cd "$out" && pwd)
+out=$(realpath -m "$out")
 
 cd "$root"
 cmake --preset gpu-pack -DCMAKE_CUDA_ARCHITECTURES="$architecture-real" > /dev/null
 cmake --build --preset gpu-pack --parallel "$(nproc)"
 build=build-gpu-pack/bin
+mkdir -p "$out/lib"
 for program in camlucida gpu_tests; do
   strip -s -o "$out/$program" "$build/$program"
-  # What the loader finds here, without glibc's parts and what belongs to CUDA and its driver.
+  # What the loader finds here, without glibc's parts.
   while read -r name _ path _; do
     case $name in
       linux-vdso* | */ld-linux* | libc.so* | libm.so* | libdl.so* | libpthread.so* | librt.so*) ;;
-      libcu* | libnv*) ;;
       *) strip -s -o "$out/lib/$name" "$path" ;;
     esac
   done < <(ldd "$build/$program")
@@ -55,10 +54,28 @@ mkdir -p "$out/model_zoo/menagerie"
 cp -r model_zoo/menagerie/{classifier,embedding,shortcut,examples} "$out/model_zoo/menagerie"
 if [[ -n $zoo ]]; then
   mkdir -p "$out/shared/golden/"{maps,logits} "$out/shared/zoo"
-  for network in ${networks//,/ }; do
-    cp -r "$zoo/zoo/$network" "$out/shared/zoo"
-    [[ ! -d $zoo/golden/maps/$network ]] || cp -r "$zoo/golden/maps/$network" "$out/shared/golden/maps"
-  done
+  (
+    cd "$zoo"
+    for network in ${networks//,/ }; do
+      files=(zoo/labels "zoo/$network")
+      [[ ! -d golden/maps/$network ]] || files+=("golden/maps/$network")
+      # The outputs, and the tensors and pictures that they belong to.
+      index=golden/logits/$network.json
+      if [[ -e $index ]]; then
+        files+=("$index")
+        mapfile -t -O "${#files[@]}" files < <(python3 -c '
+import json, sys
+index = json.load(open(sys.argv[1]))
+for file in index["files"]:
+    print("golden/logits/" + file["file"])
+for item in index["items"]:
+    if "input" in item:
+        print("golden/logits/" + item["input"])
+    print("zoo/" + item["image"])' "$index")
+      fi
+      cp -r --parents --no-preserve=mode "${files[@]}" "$out/shared"
+    done
+  )
 fi
 
 tar -C "$(dirname "$out")" -cf - "$(basename "$out")" | xz -T0 -3 > "$out.tar.xz"

@@ -45,6 +45,9 @@ class Gpu : public std::enable_shared_from_this<Gpu> {
 
   virtual const GpuProperties& properties() const = 0;
   virtual bool is_emulated() const = 0;
+  /// What slows a real GPU down: which libraries of CUDA it must do without, and why, in one line.
+  /// Empty: none.
+  virtual std::string shortcomings() const { return ""; }
   virtual std::shared_ptr<Stream> new_stream() = 0;
   /// Memory that is free for new allocations, what the allocator keeps for reuse included.
   virtual size_t free_bytes() const = 0;

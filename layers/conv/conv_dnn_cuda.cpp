@@ -181,24 +181,6 @@ struct Widen {
   }
 };
 
-/// y = rest(y) in place, kWidth channels of one pixel per call.
-template <class T, int kWidth>
-struct Finish {
-  T* y;
-  Divider groups;  // of kWidth channels in a pixel
-  GpuEpilogue rest;
-
-  CAMLUCIDA_PORTABLE void operator()(int64_t call) const {
-    const int64_t at = call * kWidth;
-    int64_t pixel = call;
-    const int64_t channel = groups.split(pixel) * kWidth;
-    float values[kWidth];
-    load_floats(y + at, values);
-    apply_epilogue<T>(rest, channel, at, values);
-    store_floats(y + at, values);
-  }
-};
-
 class ConvDnn final : public PreparedKernel {
  public:
   ConvDnn(const KernelCase& c, const Offer& offer, const DnnCase& dnn,
@@ -246,7 +228,7 @@ class ConvDnn final : public PreparedKernel {
     with_stored_type(problem_.type, [&](auto zero) {
       using T = decltype(zero);
       const View& out = backward_ ? views_.grad_inputs[0] : views_.outputs[0];
-      finish(*args.stream, static_cast<T*>(tensors.out), out.count(), rest);
+      finish_sums(*args.stream, static_cast<T*>(tensors.out), out.count(), channels_, rest);
     });
   }
 
@@ -270,16 +252,6 @@ class ConvDnn final : public PreparedKernel {
         write(Widen<T, 8>{x, static_cast<T*>(wide), Divider(pixels)});
       }
     });
-  }
-
-  template <class T>
-  void finish(Stream& stream, T* y, int64_t count, const GpuEpilogue& rest) const {
-    constexpr int kWidth = kPackWidth<T>;
-    if (channels_ % kWidth == 0) {
-      for_each(stream, count / kWidth, Finish<T, kWidth>{y, Divider(channels_ / kWidth), rest});
-    } else {
-      for_each(stream, count, Finish<T, 1>{y, Divider(channels_), rest});
-    }
   }
 
   bool backward_;

@@ -103,36 +103,12 @@ std::vector<Offer> offers(const KernelCase& c) {
                   : 0;
   constexpr Layout kLast = Layout::kChannelsLast;
   offer(kOwn, kLast, kLast, blas_cost_ns(problem, false) + rest_ns, "own product");
-  if (blas_takes(*c.gpu, problem, nullptr)) {
+  if (blas_takes(*c.gpu, problem, &reason)) {
     offer(kBlas, kLast, kLast, blas_cost_ns(problem, true) + rest_ns, "cuBLAS");
+  } else {
+    result.push_back(Offer::no(reason));
   }
   return result;
-}
-
-/// y = rest(y) in place, kWidth channels of one pixel per call.
-template <class T, int kWidth>
-struct Finish {
-  T* y;
-  int64_t channels;
-  GpuEpilogue rest;
-
-  CAMLUCIDA_PORTABLE void operator()(int64_t call) const {
-    const int64_t at = call * kWidth;
-    float values[kWidth];
-    load_floats(y + at, values);
-    apply_epilogue<T>(rest, at % channels, at, values);
-    store_floats(y + at, values);
-  }
-};
-
-template <class T>
-void finish(Stream& stream, T* y, int64_t count, int64_t channels, const GpuEpilogue& rest) {
-  constexpr int kWidth = kPackWidth<T>;
-  if (channels % kWidth == 0) {
-    for_each(stream, count / kWidth, Finish<T, kWidth>{y, channels, rest});
-  } else {
-    for_each(stream, count, Finish<T, 1>{y, channels, rest});
-  }
 }
 
 class ConvPointwise final : public PreparedKernel {
@@ -182,7 +158,7 @@ class ConvPointwise final : public PreparedKernel {
     const GpuEpilogue rest = rest_.bound(views_, args);
     with_stored_type(problem_.result_type, [&](auto zero) {
       using T = decltype(zero);
-      finish(*args.stream, static_cast<T*>(y), problem_.m * problem_.n, problem_.n, rest);
+      finish_sums(*args.stream, static_cast<T*>(y), problem_.m * problem_.n, problem_.n, rest);
     });
   }
   size_t packed_bytes() const override {

@@ -53,6 +53,7 @@ std::vector<Offer> offers(const KernelCase& c) {
   vendor.variant = kBlas;
   vendor.scratch_bytes = blas_workspace_limit(*c.gpu);
   bool vendor_takes = true;
+  std::string why_not;
   for (size_t i = 0; i < c.wanted.size(); ++i) {
     if (!c.wanted[i]) continue;
     double own_ns = cost::gpu_pass(c.outputs[0].desc.bytes());  // of the addend
@@ -65,13 +66,13 @@ std::vector<Offer> offers(const KernelCase& c) {
       if (gradient.few_rows) {
         own_ns = vendor_ns = FewRows::cost_ns(p.m, p.k, p.n, DType::kFloat32);
       } else {
-        vendor_takes = vendor_takes && blas_takes(*c.gpu, p, nullptr);
+        vendor_takes = vendor_takes && blas_takes(*c.gpu, p, &why_not);
       }
     }
     own.cost_ns += own_ns;
     vendor.cost_ns += vendor_ns;
   }
-  if (!vendor_takes) return {own};
+  if (!vendor_takes) return {own, Offer::no(why_not)};
   return {own, vendor};
 }
 

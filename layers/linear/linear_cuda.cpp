@@ -146,8 +146,11 @@ std::vector<Offer> offers(const KernelCase& c) {
   }
   offer(kOwn, blas_cost_ns(linear.problem, false) + rest_ns, "own product", 0);
   const size_t workspace = blas_workspace_limit(*c.gpu);
-  if (blas_takes(*c.gpu, linear.problem, nullptr)) {
+  std::string why_not;
+  if (blas_takes(*c.gpu, linear.problem, &why_not)) {
     offer(kBlas, blas_cost_ns(linear.problem, true) + rest_ns, "cuBLAS", workspace);
+  } else {
+    result.push_back(Offer::no(why_not));
   }
   BlasProblem half = linear.problem;
   half.operand_type = short_type(c.precision);

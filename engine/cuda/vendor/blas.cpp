@@ -18,8 +18,8 @@ constexpr int kRuns = 5;         ///< in a measurement
 /// The handle that all products of a GPU share.
 class BlasContext {
  public:
-  BlasContext() { check_blas(cublasLtCreate(&handle_), "cublasLtCreate"); }
-  ~BlasContext() { cublasLtDestroy(handle_); }
+  BlasContext() { check_blas(blas().create(&handle_), "cublasLtCreate"); }
+  ~BlasContext() { blas().destroy(handle_); }
   BlasContext(const BlasContext&) = delete;
   BlasContext& operator=(const BlasContext&) = delete;
 
@@ -65,9 +65,8 @@ std::optional<Suggestions> suggestions(Gpu& gpu, BlasContext& context, const Bla
     BlasPreference preference(product, is_strict(problem), blas_workspace_limit(gpu));
     BlasDescriptors& d = result.descriptors;
     int found = 0;
-    status = cublasLtMatmulAlgoGetHeuristic(context.handle(), &d.operation, &d.left, &d.right,
-                                            &d.result, &d.result, preference.get(), kSuggestions,
-                                            result.algorithms.data(), &found);
+    status = blas().suggest(context.handle(), &d.operation, &d.left, &d.right, &d.result, &d.result,
+                            preference.get(), kSuggestions, result.algorithms.data(), &found);
     if (status != CUBLAS_STATUS_SUCCESS) continue;
     result.algorithms.resize(static_cast<size_t>(found));
     std::erase_if(result.algorithms,
@@ -75,7 +74,7 @@ std::optional<Suggestions> suggestions(Gpu& gpu, BlasContext& context, const Bla
     if (!result.algorithms.empty()) return result;
   }
   if (why_not != nullptr) {
-    *why_not = std::string("cuBLAS has no algorithm (") + cublasLtGetStatusString(status) + ")";
+    *why_not = std::string("cuBLAS has no algorithm (") + blas().status_string(status) + ")";
   }
   return std::nullopt;
 }
@@ -102,7 +101,7 @@ class LtProduct final : public BlasProduct {
   cublasStatus_t send(Stream& stream, const BlasOperands& operands) const noexcept {
     BlasDescriptors d = descriptors_;
     if (problem_.has_bias) {
-      const cublasStatus_t status = cublasLtMatmulDescSetAttribute(
+      const cublasStatus_t status = blas().set_operation(
           &d.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &operands.bias, sizeof operands.bias);
       if (status != CUBLAS_STATUS_SUCCESS) return status;
     }
@@ -116,7 +115,7 @@ class LtProduct final : public BlasProduct {
       auto* c = const_cast<std::byte*>(at(operands.c, call.c, result_size));
       const float beta = call.adds ? 1.0f : problem_.beta;
       const bool reads_addend = !call.adds && problem_.beta != 0;
-      const cublasStatus_t status = cublasLtMatmul(
+      const cublasStatus_t status = blas().multiply(
           context_->handle(), &d.operation, &problem_.alpha, at(operands.b, call.b, size), &d.left,
           at(operands.a, call.a, size), &d.right, &beta,
           reads_addend ? at(operands.addend, call.c, result_size) : c, &d.result, c, &d.result,
@@ -217,7 +216,7 @@ std::optional<cublasLtMatmulAlgo_t> algorithm_of(const std::string& text) {
 }
 
 std::string tuning_key(const BlasProblem& problem, size_t workspace) {
-  return "cuBLASLt " + std::to_string(cublasLtGetVersion()) + " " + problem.to_string() +
+  return "cuBLASLt " + blas_library().version().to_string() + " " + problem.to_string() +
          " within " + std::to_string(workspace);
 }
 
@@ -229,8 +228,8 @@ bool use_remembered(TuningCache& cache, const std::string& key, BlasContext& con
   const std::optional<cublasLtMatmulAlgo_t> algorithm = text ? algorithm_of(*text) : std::nullopt;
   if (!algorithm) return false;
   cublasLtMatmulHeuristicResult_t result{};
-  if (cublasLtMatmulAlgoCheck(context.handle(), &d.operation, &d.left, &d.right, &d.result,
-                              &d.result, &*algorithm, &result) != CUBLAS_STATUS_SUCCESS ||
+  if (blas().check(context.handle(), &d.operation, &d.left, &d.right, &d.result, &d.result,
+                   &*algorithm, &result) != CUBLAS_STATUS_SUCCESS ||
       result.workspaceSize > most_workspace) {
     return false;
   }
@@ -273,31 +272,37 @@ bool choose(Gpu& gpu, BlasContext& context, const BlasProblem& problem, LtProduc
   return best != nullptr;
 }
 
+/// Why no product goes to cuBLASLt on this GPU; empty: it is there.
+std::string refusal(const Gpu& gpu) {
+  return gpu.is_emulated() ? "an emulated GPU has no cuBLAS" : blas_library().reason();
+}
+
+/// The problem in the form of cuBLASLt, if it is there and has one.
+std::optional<ColumnMajor> form_for_blas(const Gpu& gpu, const BlasProblem& problem,
+                                         std::string* why_not) {
+  const std::string reason = refusal(gpu);
+  if (reason.empty()) return column_major(problem, why_not);
+  if (why_not != nullptr) *why_not = reason;
+  return std::nullopt;
+}
+
 }  // namespace
 
 size_t blas_workspace_limit(const Gpu& gpu) {
-  if (gpu.is_emulated()) return 0;
+  if (!refusal(gpu).empty()) return 0;
   // What cuBLAS takes by default.
   return gpu.properties().compute_capability >= 90 ? size_t{32} << 20 : size_t{4} << 20;
 }
 
 bool blas_takes(Gpu& gpu, const BlasProblem& problem, std::string* why_not) {
-  if (gpu.is_emulated()) {
-    if (why_not != nullptr) *why_not = "an emulated GPU has no cuBLAS";
-    return false;
-  }
-  const std::optional<ColumnMajor> product = column_major(problem, why_not);
+  const std::optional<ColumnMajor> product = form_for_blas(gpu, problem, why_not);
   if (!product) return false;
   auto& real = static_cast<CudaGpu&>(gpu);
   return suggestions(gpu, *BlasContext::of(real), problem, *product, why_not).has_value();
 }
 
 std::unique_ptr<BlasProduct> plan_blas(Gpu& gpu, const BlasProblem& problem, std::string* why_not) {
-  if (gpu.is_emulated()) {
-    if (why_not != nullptr) *why_not = "an emulated GPU has no cuBLAS";
-    return nullptr;
-  }
-  const std::optional<ColumnMajor> product = column_major(problem, why_not);
+  const std::optional<ColumnMajor> product = form_for_blas(gpu, problem, why_not);
   if (!product) return nullptr;
   const std::shared_ptr<BlasContext> context = BlasContext::of(static_cast<CudaGpu&>(gpu));
   const std::optional<Suggestions> found = suggestions(gpu, *context, problem, *product, why_not);

@@ -1,15 +1,14 @@
 #pragma once
 
-#include <cublasLt.h>
-
 #include "engine/cuda/column_major.h"
+#include "engine/cuda/vendor/blas_library.h"
 #include "engine/cuda/vendor/cuda_error.h"
 
 /// BlasProblems in the descriptors of cuBLASLt. Internal to blas.cpp.
 namespace camlucida {
 
 inline Error blas_error(cublasStatus_t status, const char* call) {
-  return vendor_error(call, cublasLtGetStatusString(status), status == CUBLAS_STATUS_ALLOC_FAILED);
+  return vendor_error(call, blas().status_string(status), status == CUBLAS_STATUS_ALLOC_FAILED);
 }
 
 inline void check_blas(cublasStatus_t status, const char* call) {
@@ -34,7 +33,8 @@ struct BlasDescriptors {
 
   BlasDescriptors(const BlasProblem& problem, const ColumnMajor& product,
                   cublasComputeType_t compute) {
-    check_blas(cublasLtMatmulDescInit(&operation, compute, CUDA_R_32F), "cublasLtMatmulDescInit");
+    check_blas(blas().init_operation(&operation, sizeof operation, compute, CUDA_R_32F),
+               "cublasLtMatmulDescInit");
     const auto transposition = [](const ColumnMajor::Matrix& matrix) {
       return static_cast<int32_t>(matrix.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
     };
@@ -61,25 +61,23 @@ struct BlasDescriptors {
  private:
   template <class T>
   void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
-    check_blas(cublasLtMatmulDescSetAttribute(&operation, attribute, &value, sizeof value),
+    check_blas(blas().set_operation(&operation, attribute, &value, sizeof value),
                "cublasLtMatmulDescSetAttribute");
   }
 
   static void init(cublasLtMatrixLayoutOpaque_t& layout, DType type,
                    const ColumnMajor::Matrix& matrix, int64_t batch) {
-    check_blas(
-        cublasLtMatrixLayoutInit(&layout, blas_type(type), static_cast<uint64_t>(matrix.rows),
-                                 static_cast<uint64_t>(matrix.columns), matrix.leading),
-        "cublasLtMatrixLayoutInit");
+    check_blas(blas().init_layout(&layout, sizeof layout, blas_type(type),
+                                  static_cast<uint64_t>(matrix.rows),
+                                  static_cast<uint64_t>(matrix.columns), matrix.leading),
+               "cublasLtMatrixLayoutInit");
     if (batch == 1) return;
     const auto count = static_cast<int32_t>(batch);
-    check_blas(cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
-                                                sizeof count),
+    check_blas(blas().set_layout(&layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count),
                "cublasLtMatrixLayoutSetAttribute");
-    check_blas(
-        cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
-                                         &matrix.batch_stride, sizeof matrix.batch_stride),
-        "cublasLtMatrixLayoutSetAttribute");
+    check_blas(blas().set_layout(&layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                 &matrix.batch_stride, sizeof matrix.batch_stride),
+               "cublasLtMatrixLayoutSetAttribute");
   }
 };
 
@@ -87,7 +85,8 @@ struct BlasDescriptors {
 class BlasPreference {
  public:
   BlasPreference(const ColumnMajor& product, bool strict, size_t workspace) {
-    check_blas(cublasLtMatmulPreferenceInit(&preference_), "cublasLtMatmulPreferenceInit");
+    check_blas(blas().init_preference(&preference_, sizeof preference_),
+               "cublasLtMatmulPreferenceInit");
     set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(workspace));
     // Partial sums are kept in float32 and added by a step of their own: the order is fixed.
     set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
@@ -108,7 +107,7 @@ class BlasPreference {
  private:
   template <class T>
   void set(cublasLtMatmulPreferenceAttributes_t attribute, const T& value) {
-    check_blas(cublasLtMatmulPreferenceSetAttribute(&preference_, attribute, &value, sizeof value),
+    check_blas(blas().set_preference(&preference_, attribute, &value, sizeof value),
                "cublasLtMatmulPreferenceSetAttribute");
   }
 

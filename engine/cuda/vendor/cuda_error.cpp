@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "engine/cuda/vendor/dnn_library.h"
+
 namespace camlucida {
 namespace {
 
@@ -55,9 +57,9 @@ void check_dnn(cudnnStatus_t status, const char* call) {
 }
 
 std::string dnn_text(cudnnStatus_t status) {
-  std::string text = cudnnGetErrorString(status);
+  std::string text = dnn().error_string(status);
   std::array<char, 512> last{};
-  cudnnGetLastErrorString(last.data(), last.size());
+  dnn().last_error_string(last.data(), last.size());
   last.back() = '\0';
   std::string message = last.data();
   while (!message.empty() && (message.back() == '\n' || message.back() == ' ')) message.pop_back();

@@ -1,10 +1,10 @@
 #include "engine/cuda/vendor/cuda_gpu.h"
 
-#include <cudnn_graph.h>
-
 #include <map>
 
+#include "engine/cuda/vendor/blas_library.h"
 #include "engine/cuda/vendor/cuda_error.h"
+#include "engine/cuda/vendor/dnn_library.h"
 
 namespace camlucida {
 namespace {
@@ -113,15 +113,14 @@ CudaGpu::CudaGpu(int index) {
   int runtime = 0;
   check_cuda(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
   check_cuda(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
-  const size_t dnn = cudnnGetVersion();
   properties_.name = found.name;
   properties_.index = index;
   properties_.compute_capability = found.major * 10 + found.minor;
   properties_.multiprocessors = found.multiProcessorCount;
   properties_.memory_bytes = found.totalGlobalMem;
-  properties_.driver = "driver for CUDA " + version_text(driver) + ", CUDA " +
-                       version_text(runtime) + ", cuDNN " + std::to_string(dnn / 10000) + "." +
-                       std::to_string(dnn / 100 % 100) + "." + std::to_string(dnn % 100);
+  properties_.driver =
+      "driver for CUDA " + version_text(driver) + ", CUDA " + version_text(runtime) + ", " +
+      (dnn_library() ? "cuDNN " + dnn_library().version().to_string() : "no cuDNN");
   use();
   check_cuda(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking),
              "cudaStreamCreateWithFlags");
@@ -135,6 +134,12 @@ CudaGpu::~CudaGpu() {
   dnn_slot.reset();
   blas_slot.reset();
   if (cudaStreamDestroy(copies_) != cudaSuccess) cudaGetLastError();
+}
+
+std::string CudaGpu::shortcomings() const {
+  const std::string& dnn_reason = dnn_library().reason();
+  const std::string& blas_reason = blas_library().reason();
+  return dnn_reason + (dnn_reason.empty() || blas_reason.empty() ? "" : "; ") + blas_reason;
 }
 
 void CudaGpu::use() const { check_cuda(cudaSetDevice(properties_.index), "cudaSetDevice"); }

@@ -38,6 +38,7 @@ class CudaGpu final : public Gpu {
 
   const GpuProperties& properties() const override { return properties_; }
   bool is_emulated() const override { return false; }
+  std::string shortcomings() const override;
   std::shared_ptr<Stream> new_stream() override;
   size_t free_bytes() const override;
 

@@ -8,6 +8,7 @@
 #include "engine/cuda/vendor/cuda_error.h"
 #include "engine/cuda/vendor/cuda_gpu.h"
 #include "engine/cuda/vendor/dnn_conv_graph.h"
+#include "engine/cuda/vendor/dnn_library.h"
 #include "engine/cuda/vendor/dnn_workbench.h"
 
 /// Choosing cuDNN's engine for a convolution: what the heuristics propose is filtered, made a plan
@@ -369,10 +370,8 @@ Planned::Entry plan(CudaGpu& gpu, const std::shared_ptr<const DnnWorkbench>& ben
 
 std::shared_ptr<const DnnConv> plan_dnn_conv(Gpu& gpu, const DnnConvProblem& problem,
                                              std::string& reason) {
-  if (gpu.is_emulated()) {
-    reason = "an emulated GPU has no cuDNN";
-    return nullptr;
-  }
+  reason = gpu.is_emulated() ? "an emulated GPU has no cuDNN" : dnn_library().reason();
+  if (!reason.empty()) return nullptr;
   auto& cuda = static_cast<CudaGpu&>(gpu);
   const std::lock_guard lock(cuda.dnn_mutex);
   cuda.use();

@@ -5,22 +5,23 @@
 #include <sstream>
 
 #include "engine/cuda/vendor/cuda_error.h"
+#include "engine/cuda/vendor/dnn_library.h"
 
 namespace camlucida {
 
 // ---- DnnDescriptor -----------------------------------------------------------------------------
 
 DnnDescriptor::DnnDescriptor(cudnnBackendDescriptorType_t type) {
-  check_dnn(cudnnBackendCreateDescriptor(type, &descriptor_), "cudnnBackendCreateDescriptor");
+  check_dnn(dnn().create_descriptor(type, &descriptor_), "cudnnBackendCreateDescriptor");
 }
 
 DnnDescriptor::~DnnDescriptor() {
-  if (descriptor_ != nullptr) cudnnBackendDestroyDescriptor(descriptor_);
+  if (descriptor_ != nullptr) dnn().destroy_descriptor(descriptor_);
 }
 
 void DnnDescriptor::set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
                         int64_t count, const void* values) {
-  const cudnnStatus_t status = cudnnBackendSetAttribute(descriptor_, name, type, count, values);
+  const cudnnStatus_t status = dnn().set_attribute(descriptor_, name, type, count, values);
   if (status == CUDNN_STATUS_SUCCESS) return;
   throw dnn_error(status, "cudnnBackendSetAttribute " + std::to_string(name));
 }
@@ -63,15 +64,13 @@ void DnnDescriptor::set_handle(cudnnBackendAttributeName_t name, cudnnHandle_t h
   set(name, CUDNN_TYPE_HANDLE, 1, &handle);
 }
 
-void DnnDescriptor::finalize() {
-  check_dnn(cudnnBackendFinalize(descriptor_), "cudnnBackendFinalize");
-}
+void DnnDescriptor::finalize() { check_dnn(dnn().finalize(descriptor_), "cudnnBackendFinalize"); }
 
 size_t DnnDescriptor::get_array(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
                                 size_t most, void* values) const {
   int64_t count = 0;
   const cudnnStatus_t status =
-      cudnnBackendGetAttribute(descriptor_, name, type, static_cast<int64_t>(most), &count, values);
+      dnn().get_attribute(descriptor_, name, type, static_cast<int64_t>(most), &count, values);
   if (status != CUDNN_STATUS_SUCCESS) {
     throw dnn_error(status, "cudnnBackendGetAttribute " + std::to_string(name));
   }
@@ -291,20 +290,20 @@ DnnPlan::DnnPlan(const DnnDescriptor& config, const DnnDevice& device) {
 cudnnStatus_t DnnPlan::run(cudnnHandle_t handle, std::span<const int64_t> uids,
                            std::span<void* const> addresses, void* scratch) const noexcept {
   cudnnBackendDescriptor_t pack = nullptr;
-  cudnnStatus_t status = cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &pack);
+  cudnnStatus_t status = dnn().create_descriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &pack);
   if (status != CUDNN_STATUS_SUCCESS) return status;
   const auto set = [&](cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
                        size_t count, const void* values) {
     if (status != CUDNN_STATUS_SUCCESS) return;
-    status = cudnnBackendSetAttribute(pack, name, type, static_cast<int64_t>(count), values);
+    status = dnn().set_attribute(pack, name, type, static_cast<int64_t>(count), values);
   };
   set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, uids.size(), uids.data());
   set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, addresses.size(),
       addresses.data());
   set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &scratch);
-  if (status == CUDNN_STATUS_SUCCESS) status = cudnnBackendFinalize(pack);
-  if (status == CUDNN_STATUS_SUCCESS) status = cudnnBackendExecute(handle, plan_.get(), pack);
-  cudnnBackendDestroyDescriptor(pack);
+  if (status == CUDNN_STATUS_SUCCESS) status = dnn().finalize(pack);
+  if (status == CUDNN_STATUS_SUCCESS) status = dnn().execute(handle, plan_.get(), pack);
+  dnn().destroy_descriptor(pack);
   return status;
 }
 

@@ -8,10 +8,6 @@
 #include <utility>
 #include <vector>
 
-#if CUDNN_VERSION < 90800
-#error "cuDNN 9.8 or later is needed"
-#endif
-
 /// cuDNN's graph API (cudnn_graph.h) with lifetimes and errors taken care of. A computation is a
 /// few operation descriptors over tensor descriptors that are told apart by number (uid); engines
 /// that can run it are asked for, one is made an execution plan, and a plan runs on addresses that

@@ -1,18 +1,19 @@
 #include "engine/cuda/vendor/dnn_handle.h"
 
 #include "engine/cuda/vendor/cuda_error.h"
+#include "engine/cuda/vendor/dnn_library.h"
 
 namespace camlucida {
 
 DnnHandle::DnnHandle(cudaStream_t stream) {
-  check_dnn(cudnnCreate(&handle_), "cudnnCreate");
-  const cudnnStatus_t status = cudnnSetStream(handle_, stream);
+  check_dnn(dnn().create(&handle_), "cudnnCreate");
+  const cudnnStatus_t status = dnn().set_stream(handle_, stream);
   if (status == CUDNN_STATUS_SUCCESS) return;
-  cudnnDestroy(handle_);
+  dnn().destroy(handle_);
   throw dnn_error(status, "cudnnSetStream");
 }
 
-DnnHandle::~DnnHandle() { cudnnDestroy(handle_); }
+DnnHandle::~DnnHandle() { dnn().destroy(handle_); }
 
 const DnnHandle& DnnHandle::of(CudaStream& stream) {
   const auto native = static_cast<cudaStream_t>(stream.native());

@@ -1,5 +1,7 @@
 #include "engine/cuda/vendor/dnn_workbench.h"
 
+#include "engine/cuda/vendor/blas_library.h"
+
 namespace camlucida {
 
 DnnWorkbench::DnnWorkbench() {
@@ -12,6 +14,8 @@ DnnWorkbench::DnnWorkbench() {
     check_cuda(cudaEventCreate(&made), "cudaEventCreate");
     event->reset(made);
   }
+  // cuDNN loads cuBLASLt by its bare name, which finds the one that is loaded, from wherever.
+  blas_library();
   handle_ = std::make_unique<DnnHandle>(stream);
 }
 

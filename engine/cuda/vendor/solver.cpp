@@ -1,12 +1,11 @@
 #include "engine/cuda/solver.h"
 
-#include <cusolverDn.h>
-
 #include <algorithm>
 
 #include "engine/cuda/gram.h"
 #include "engine/cuda/vendor/cuda_error.h"
 #include "engine/cuda/vendor/cuda_gpu.h"
+#include "engine/cuda/vendor/solver_library.h"
 
 namespace camlucida {
 namespace {
@@ -22,20 +21,20 @@ class SolverContext {
  public:
   explicit SolverContext(Stream& stream) {
     auto* const queue = static_cast<cudaStream_t>(stream.native());
-    check_solver(cusolverDnCreate(&handle_), "cusolverDnCreate");
+    check_solver(solver().create(&handle_), "cusolverDnCreate");
     try {
-      check_solver(cusolverDnSetStream(handle_, queue), "cusolverDnSetStream");
-      check_solver(cusolverDnSetDeterministicMode(handle_, CUSOLVER_DETERMINISTIC_RESULTS),
+      check_solver(solver().set_stream(handle_, queue), "cusolverDnSetStream");
+      check_solver(solver().set_deterministic(handle_, CUSOLVER_DETERMINISTIC_RESULTS),
                    "cusolverDnSetDeterministicMode");
-      check_solver(cusolverDnCreateParams(&params_), "cusolverDnCreateParams");
+      check_solver(solver().create_params(&params_), "cusolverDnCreateParams");
     } catch (...) {
-      cusolverDnDestroy(handle_);
+      solver().destroy(handle_);
       throw;
     }
   }
   ~SolverContext() {
-    cusolverDnDestroyParams(params_);
-    cusolverDnDestroy(handle_);
+    solver().destroy_params(params_);
+    solver().destroy(handle_);
   }
   SolverContext(const SolverContext&) = delete;
   SolverContext& operator=(const SolverContext&) = delete;
@@ -86,15 +85,15 @@ class Decomposition {
     if (takes_range()) {
       double bound = 0;
       int64_t found = 0;
-      check_solver(cusolverDnXsyevdx_bufferSize(
-                       context_.handle(), context_.params(), kMode, CUSOLVER_EIG_RANGE_I, kTriangle,
-                       order_, CUDA_R_64F, matrix_, order_, &bound, &bound, first(), order_, &found,
-                       CUDA_R_64F, values(), CUDA_R_64F, &on_device, &on_host),
+      check_solver(solver().range_size(context_.handle(), context_.params(), kMode,
+                                       CUSOLVER_EIG_RANGE_I, kTriangle, order_, CUDA_R_64F, matrix_,
+                                       order_, &bound, &bound, first(), order_, &found, CUDA_R_64F,
+                                       values(), CUDA_R_64F, &on_device, &on_host),
                    "cusolverDnXsyevdx_bufferSize");
     } else {
-      check_solver(cusolverDnXsyevd_bufferSize(
-                       context_.handle(), context_.params(), kMode, kTriangle, order_, CUDA_R_64F,
-                       matrix_, order_, CUDA_R_64F, values(), CUDA_R_64F, &on_device, &on_host),
+      check_solver(solver().all_size(context_.handle(), context_.params(), kMode, kTriangle, order_,
+                                     CUDA_R_64F, matrix_, order_, CUDA_R_64F, values(), CUDA_R_64F,
+                                     &on_device, &on_host),
                    "cusolverDnXsyevd_bufferSize");
     }
   }
@@ -103,18 +102,18 @@ class Decomposition {
     if (takes_range()) {
       double bound = 0;
       int64_t found = 0;
-      check_solver(cusolverDnXsyevdx(
-                       context_.handle(), context_.params(), kMode, CUSOLVER_EIG_RANGE_I, kTriangle,
-                       order_, CUDA_R_64F, matrix_, order_, &bound, &bound, first(), order_, &found,
-                       CUDA_R_64F, values_.data(), CUDA_R_64F, workspace_.data(), on_device,
-                       host_workspace_.data(), host_workspace_.size(), info_.as<int>()),
+      check_solver(solver().range(context_.handle(), context_.params(), kMode, CUSOLVER_EIG_RANGE_I,
+                                  kTriangle, order_, CUDA_R_64F, matrix_, order_, &bound, &bound,
+                                  first(), order_, &found, CUDA_R_64F, values_.data(), CUDA_R_64F,
+                                  workspace_.data(), on_device, host_workspace_.data(),
+                                  host_workspace_.size(), info_.as<int>()),
                    "cusolverDnXsyevdx");
     } else {
-      check_solver(cusolverDnXsyevd(
-                       context_.handle(), context_.params(), kMode, kTriangle, order_, CUDA_R_64F,
+      check_solver(
+          solver().all(context_.handle(), context_.params(), kMode, kTriangle, order_, CUDA_R_64F,
                        matrix_, order_, CUDA_R_64F, values_.data(), CUDA_R_64F, workspace_.data(),
                        on_device, host_workspace_.data(), host_workspace_.size(), info_.as<int>()),
-                   "cusolverDnXsyevd");
+          "cusolverDnXsyevd");
     }
   }
 
@@ -129,13 +128,14 @@ class Decomposition {
 }  // namespace
 
 bool eigen_available(const Gpu& gpu, std::string* why_not) {
-  if (!gpu.is_emulated()) return true;
-  if (why_not != nullptr) *why_not = "an emulated GPU has no cuSOLVER";
-  return false;
+  const std::string reason =
+      gpu.is_emulated() ? "an emulated GPU has no cuSOLVER" : solver_library().reason();
+  if (why_not != nullptr && !reason.empty()) *why_not = reason;
+  return reason.empty();
 }
 
 DeviceEigen largest_eigenpairs(Stream& stream, double* matrix, int64_t order, int64_t count) {
-  if (stream.is_emulated() || count < 1 || count > order) {
+  if (!eigen_available(stream.gpu(), nullptr) || count < 1 || count > order) {
     throw Error(ErrorKind::kInternal, "cannot take " + std::to_string(count) +
                                           " eigenvectors of a matrix of order " +
                                           std::to_string(order) + " on this device");
