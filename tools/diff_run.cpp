@@ -103,7 +103,9 @@ DiffRun::Side::Side(const DiffFlags& flags, const ModelFlags& model_flags,
                     const RequestFlags& request_flags)
     : model(load_model(model_flags, flags.output)), sha256(sha256_file(model.path())), request([&] {
         try {
-          return ExplainRequest(request_flags, model, flags.output);
+          ExplainRequest checked(request_flags, model, flags.output);
+          checked.leave_out_artefacts();
+          return checked;
         } catch (const Error& error) {
           throw about_model(error, model_flags.model);
         }

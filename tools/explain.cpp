@@ -70,7 +70,9 @@ class ExplainRun {
         request_flags_(flags.request),
         concepts_(read_concepts()),
         request_(request_flags_, model_, flags.output),
-        files_(file_options(flags.files, request_.normalisation())) {}
+        files_(file_options(flags.files, request_.normalisation())) {
+    if (!files_.parts) request_.leave_out_artefacts();
+  }
 
   int run() {
     if (flags_.layer_sweep && concepts_) {

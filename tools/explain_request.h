@@ -44,6 +44,8 @@ class ExplainRequest {
   Answer run(const Model& model, const LoadedInput& input, ProgressFunction progress,
              const std::vector<Target>& targets = {}) const;
 
+  /// For callers that show maps only, see ExplainOptions::artefacts.
+  void leave_out_artefacts() { options_.artefacts = false; }
   /// What Model::explain gets, but for the progress.
   const ExplainOptions& options() const { return options_; }
   /// Names of the methods, each with its variant where that is not the default.
