@@ -41,6 +41,27 @@ std::vector<Example> convolutions() {
       conv("groups_of_4", attributes(1, 1, 1, 32), {1, 128, 6, 14}, {128, 4, 3, 3}),
       conv("groups_of_8_stride2", attributes(2, 1, 1, 6), {1, 48, 7, 8}, {96, 8, 3, 3}),
       conv("groups_of_24", attributes(1, 1, 1, 3), {1, 72, 6, 5}, {72, 24, 3, 3}),
+      // RegNet's widths: the last block of channels is partly filled, or groups lie across blocks.
+      conv("groups_of_8_half_a_block_over", attributes(1, 1, 1, 13), {2, 104, 7, 9},
+           {104, 8, 3, 3}),
+      conv("groups_of_8_half_a_block_over_stride2", attributes(2, 1, 1, 5), {1, 40, 9, 7},
+           {40, 8, 3, 3}),
+      conv("groups_of_16_odd_count", attributes(2, 1, 1, 3), {1, 48, 5, 15}, {48, 16, 3, 3}),
+      conv("groups_of_24_odd_count", attributes(1, 1, 1, 7), {1, 168, 5, 3}, {168, 24, 3, 3}),
+      conv("groups_of_40", attributes(2, 1, 1, 3), {1, 120, 6, 7}, {120, 40, 3, 3}),
+      conv("groups_of_112_in_chunks", attributes(1, 1, 1, 2), {1, 224, 4, 3}, {224, 112, 3, 3}),
+      conv("groups_of_12_dilated", attributes(1, 2, 2, 5), {2, 60, 7, 6}, {60, 12, 3, 3}),
+      conv("groups_of_2_wide", attributes(1, 1, 1, 11), {1, 22, 4, 29}, {22, 2, 3, 3}),
+      conv("groups_of_3", attributes(1, 1, 1, 9), {2, 27, 5, 6}, {27, 3, 3, 3}),
+      conv("groups_of_6_stride2_dilated", attributes(2, 2, 2, 7), {1, 42, 9, 8}, {42, 6, 3, 3}),
+      conv("groups_of_10", attributes(1, 1, 1, 5), {1, 50, 6, 4}, {50, 10, 3, 3}),
+      conv("groups_of_4_to_6", attributes(1, 1, 1, 9), {1, 36, 5, 8}, {54, 4, 3, 3}),
+      conv("groups_of_5_to_20", attributes(2, 1, 1, 4), {1, 20, 7, 7}, {80, 5, 3, 3}),
+      conv("groups_of_20_to_3", attributes(1, 1, 1, 6), {1, 120, 4, 5}, {18, 20, 3, 3}),
+      // ShuffleNet's pointwise groups, and many groups at one pixel.
+      conv("groups_of_80_to_20_1x1", attributes(1, 0, 1, 3), {2, 240, 5, 3}, {60, 80, 1, 1}),
+      conv("groups_of_9_to_36_1x1", attributes(2, 0, 1, 4), {1, 36, 5, 7}, {144, 9, 1, 1}),
+      conv("groups_of_7_one_pixel", attributes(1, 0, 1, 9), {3, 63, 1, 1}, {63, 7, 1, 1}),
       conv("one_pixel", attributes(1, 0), {3, 96, 1, 1}, {24, 96, 1, 1}),
       conv("rgb_7x7_wide", attributes(2, 3), {2, 3, 20, 75}, {64, 3, 7, 7}),
       conv("rgb_11x11_stride4", attributes(4, 2), {1, 3, 31, 45}, {40, 3, 11, 11}),
@@ -82,6 +103,37 @@ TEST(LineMap, AdjointReadsWhatReads) {
             << "stride " << stride << " line " << i << " tap " << t;
       }
     }
+  }
+}
+
+/// Every output block is cut once, and no grouped convolution costs what a dense one would.
+TEST(ChannelCuts, ReadLittleMoreThanTheirGroups) {
+  const TileSet* tiles = tile_set();
+  if (tiles == nullptr) GTEST_SKIP() << "no SIMD";
+  struct Groups {
+    int64_t count, width;
+    double most;  // weight vectors over those of whole blocks without zeros
+  };
+  for (const Groups& g : {Groups{13, 8, 2},
+                          {55, 8, 2},
+                          {32, 4, 4},
+                          {26, 2, 8},
+                          {17, 3, 3},
+                          {7, 12, 2},
+                          {7, 24, 2},
+                          {9, 40, 1.5},
+                          {21, 48, 1},
+                          {2, 232, 1.1}}) {
+    int64_t block = 0;
+    int64_t vectors = 0;
+    for (const ChannelCut& cut : cut_channels(g.count, g.width, g.width, *tiles)) {
+      EXPECT_EQ(cut.out_block, block);
+      block += cut.blocks;
+      vectors += cut.vectors();
+    }
+    EXPECT_EQ(block, (g.count * g.width + tiles->lanes - 1) / tiles->lanes);
+    EXPECT_LE(static_cast<double>(vectors), g.most * static_cast<double>(block * g.width))
+        << g.count << " groups of " << g.width;
   }
 }
 

@@ -64,6 +64,49 @@ TEST(Plan, FusesWhenNobodyLooks) {
   EXPECT_THAT(operations, Contains("Conv+Add+Relu"));
 }
 
+/// Forward and backward; RegNet, ResNeXt and ShuffleNet have such widths.
+TEST(Plan, GroupedConvolutionsRunBlocked) {
+  if (simd_block() == 1) GTEST_SKIP() << "no SIMD";
+  struct Grouped {
+    int64_t groups, group_in, group_out, kernel, stride, extent;
+  };
+  for (const Grouped& g : {Grouped{13, 8, 8, 3, 1, 28},
+                           {26, 8, 8, 3, 2, 28},
+                           {55, 8, 8, 3, 1, 7},
+                           {25, 16, 16, 3, 1, 14},
+                           {17, 24, 24, 3, 1, 14},
+                           {32, 4, 4, 3, 1, 56},
+                           {3, 80, 20, 1, 1, 28},
+                           {5, 12, 12, 3, 1, 14},
+                           {9, 2, 2, 3, 1, 14}}) {
+    testing::NetBuilder net;
+    const int64_t channels = g.groups * g.group_in;
+    const Shape shape{1, channels, g.extent, g.extent};
+    const ValueId x = net.builder.add_input("x", {DType::kFloat32, shape});
+    // Blocked neighbours, as in a network.
+    const ValueId before = net.conv3x3("before", x, channels, channels, 1);
+    const ValueId weight = net.constant(
+        "w", random_tensor({g.groups * g.group_out, g.group_in, g.kernel, g.kernel}, 3));
+    const int64_t pad = g.kernel / 2;
+    const ValueId grouped = net.node(
+        "Conv", "grouped", {before, weight},
+        ConvAttributes{{.strides = {g.stride, g.stride}, .pads = {pad, pad, pad, pad}}, g.groups});
+    net.builder.add_output(net.conv3x3("after", grouped, g.groups * g.group_out, 16, 5));
+    const auto plan =
+        Plan::compile(std::move(net.builder).build(), {{"x", shape}}, {.gradient_to = {"before"}});
+    int found = 0;
+    for (const auto* steps : {&plan->forward_steps(), &plan->backward_steps()}) {
+      for (const Plan::Step& step : *steps) {
+        if (step.name != "grouped") continue;
+        EXPECT_THAT(step.kernel, HasSubstr("conv_direct_blocked"))
+            << channels << " channels in " << g.groups << " groups";
+        ++found;
+      }
+    }
+    EXPECT_EQ(found, 2);
+  }
+}
+
 TEST(Plan, FusionNeverCrossesATap) {
   const Tensor input = random_tensor(kInput, 42);
   Session session(compile({.taps = {"conv2", "sum"}}));

@@ -21,19 +21,16 @@ constexpr int64_t kMinRow = 12;
 /// so many tiles share a chunk.
 constexpr int64_t kCacheFloats = int64_t{1} << 18;
 constexpr int64_t kFewTiles = 64;
-/// Sums kept together until the epilogue's function call, per output block: stays in the L1 cache.
-constexpr int64_t kCallPositions = 48;
+/// Spans of one strip, which all cuts of a bundle compute before the next strip: their inputs stay
+/// in the L1 cache, as do the sums that wait for the epilogue's function call.
+constexpr int64_t kStripSpans = 8;
+constexpr int64_t kStripTaps = 256;  ///< of all its spans
+/// Weights of the cuts of one bundle, in floats: they stay in the L2 cache.
+constexpr int64_t kBundleFloats = int64_t{1} << 16;
+/// Bundles are smaller where there would be fewer units of work, which threads share.
+constexpr int64_t kMinUnits = 32;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-/// How many groups make one whose channels fill blocks: the smallest divisor of `groups` that does,
-/// else all of them.
-int64_t groups_to_merge(const DirectConvShape& s, int64_t block) {
-  for (int64_t m = 1; m < s.groups; ++m) {
-    if (s.groups % m == 0 && m * s.group_in % block == 0 && m * s.group_out % block == 0) return m;
-  }
-  return s.groups;
-}
 
 std::vector<int32_t> to_offsets(const LineMap& map, int64_t step) {
   std::vector<int32_t> offsets;
@@ -46,54 +43,17 @@ std::vector<int32_t> to_offsets(const LineMap& map, int64_t step) {
 
 }  // namespace
 
-LineMap LineMap::convolution(int64_t in, int64_t out, int64_t taps, int64_t stride,
-                             int64_t dilation, int64_t pad) {
-  LineMap map{out, taps, 1, {}};
-  for (int64_t o = 0; o < out; ++o) {
-    for (int64_t t = 0; t < taps; ++t) {
-      const int64_t i = o * stride - pad + t * dilation;
-      map.at.push_back(i >= 0 && i < in ? static_cast<int32_t>(i) : -1);
-    }
-  }
-  return map;
-}
-
-LineMap LineMap::adjoint(int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t dilation,
-                         int64_t pad) {
-  LineMap map{in, taps, stride, {}};
-  for (int64_t i = 0; i < in; ++i) {
-    for (int64_t t = 0; t < taps; ++t) {
-      const int64_t reach = i + pad - t * dilation;  // = o * stride
-      const bool reads = reach >= 0 && reach % stride == 0 && reach / stride < out;
-      map.at.push_back(reads ? static_cast<int32_t>(reach / stride) : -1);
-    }
-  }
-  return map;
-}
-
-LineMap LineMap::combine(const LineMap& outer, const LineMap& inner, int64_t inner_inputs) {
-  if (outer.lines == 1 && outer.taps == 1 && outer.at[0] == 0) return inner;
-  LineMap map{outer.lines * inner.lines, outer.taps * inner.taps, inner.period, {}};
-  for (int64_t a = 0; a < outer.lines; ++a) {
-    for (int64_t b = 0; b < inner.lines; ++b) {
-      for (int64_t s = 0; s < outer.taps; ++s) {
-        for (int64_t t = 0; t < inner.taps; ++t) {
-          const int32_t high = outer.at[static_cast<size_t>(a * outer.taps + s)];
-          const int32_t low = inner.at[static_cast<size_t>(b * inner.taps + t)];
-          map.at.push_back(high < 0 || low < 0 ? -1
-                                               : static_cast<int32_t>(high * inner_inputs + low));
-        }
-      }
-    }
-  }
-  return map;
-}
-
-struct DirectConv::Places {
-  int tap_count = 0;
-  int32_t taps[kMaxTaps];
-  int32_t in[kMaxTaps * kTilePositions];
-  int32_t out[kTilePositions];
+struct DirectConv::Strip {
+  int64_t image = 0;
+  int count = 0;
+  const Span* spans = nullptr;
+  int tap_counts[kStripSpans];
+  const int32_t* taps[kStripSpans];
+  const int32_t* in[kStripSpans];
+  const int32_t* out[kStripSpans];
+  int32_t tap_space[kStripTaps];
+  int32_t in_space[kStripTaps * kTilePositions];
+  int32_t out_space[kStripSpans * kTilePositions];
 };
 
 std::string DirectConv::refusal(const DirectConvShape& s) {
@@ -109,48 +69,35 @@ std::string DirectConv::refusal(const DirectConvShape& s) {
   return "";
 }
 
-int64_t DirectConv::padded_multiply_adds(const DirectConvShape& s) {
-  const int64_t block = tile_set()->lanes;
-  const int64_t merged = groups_to_merge(s, block);
-  const int64_t out = ceil_div(merged * s.group_out, block) * block;
+double DirectConv::work(const DirectConvShape& s) {
+  double price = 0;
+  for (const ChannelCut& cut : cut_channels(s.groups, s.group_in, s.group_out, *tile_set())) {
+    price += cut.price();
+  }
   const int64_t taps = s.rows.taps * s.columns.taps / (s.rows.period * s.columns.period);
-  return s.batch * s.groups / merged * out * merged * s.group_in * std::max<int64_t>(1, taps) *
-         s.rows.lines * s.columns.lines;
+  const int64_t positions = s.batch * s.rows.lines * s.columns.lines;
+  return price * tile_set()->lanes * static_cast<double>(positions * std::max<int64_t>(1, taps));
 }
 
 DirectConv::DirectConv(DirectConvShape shape, const float* weight, const float* bias,
                        FusedEpilogue epilogue)
-    : shape_(std::move(shape)), epilogue_(epilogue), tiles_(tile_set()) {
-  const int64_t block = tiles_->lanes;
-  merged_ = groups_to_merge(shape_, block);
-  const int64_t blocks = ceil_div(merged_ * shape_.group_out, block);
-  const int64_t count = ceil_div(blocks, tiles_->max_blocks);
-  for (int64_t i = 0; i < count; ++i) {
-    cuts_.push_back(static_cast<int>(blocks * (i + 1) / count - blocks * i / count));
-  }
-  const int64_t in_blocks = ceil_div(merged_ * shape_.group_in, block);
-  const int64_t taps = shape_.rows.taps * shape_.columns.taps;
-  const int64_t chunks = ceil_div(in_blocks * block * taps, kChunkProducts);
-  chunk_ = ceil_div(in_blocks, std::min(chunks, in_blocks));
-
-  row_offsets_ = to_offsets(shape_.rows, shape_.in_columns * block);
-  column_offsets_ = to_offsets(shape_.columns, block);
+    : shape_(std::move(shape)),
+      epilogue_(epilogue),
+      tiles_(tile_set()),
+      cuts_(cut_channels(shape_.groups, shape_.group_in, shape_.group_out, *tiles_)),
+      row_offsets_(to_offsets(shape_.rows, shape_.in_columns * tiles_->lanes)),
+      column_offsets_(to_offsets(shape_.columns, tiles_->lanes)) {
   make_spans();
-  if (taps == 1) {
-    Places places;
-    for (const Span& span : spans_) {
-      fill(span, places);
-      Pointwise& to = pointwise_.emplace_back();
-      to.tap_count = places.tap_count;
-      std::copy_n(places.in, span.count, to.in);
-      std::copy_n(places.out, span.count, to.out);
-    }
-  }
   pack(weight, bias);
+  make_passes();
+  make_bundles();
 }
 
 void DirectConv::make_spans() {
-  const int64_t longest = tiles_->max_positions[*std::max_element(cuts_.begin(), cuts_.end())];
+  int64_t longest = kTilePositions;
+  for (const ChannelCut& cut : cuts_) {
+    if (!cut.looks_up()) longest = std::min<int64_t>(longest, tiles_->max_positions[cut.blocks]);
+  }
   const LineMap& rows = shape_.rows;
   const LineMap& columns = shape_.columns;
   const bool pointwise = rows.taps == 1 && columns.taps == 1;
@@ -172,47 +119,121 @@ void DirectConv::make_spans() {
       }
     }
   }
+  if (!pointwise) return;
+  for (const Span& span : spans_) {
+    Pointwise& to = pointwise_.emplace_back();
+    int32_t tap = 0;
+    to.tap_count = find_taps(span, &tap, to.in, to.out);
+  }
 }
 
 void DirectConv::pack(const float* weight, const float* bias) {
   const int64_t block = tiles_->lanes;
-  const int64_t groups = shape_.groups / merged_;
-  const int64_t group_in = merged_ * shape_.group_in;
-  const int64_t group_out = merged_ * shape_.group_out;
-  const int64_t out_blocks = ceil_div(group_out, block);
-  const int64_t taps = shape_.rows.taps * shape_.columns.taps;
-  weights_ = Tensor(Shape{groups, out_blocks, group_in, taps, block});
-  bias_ = Tensor(Shape{groups, out_blocks, block});
+  const int64_t out_channels = shape_.groups * shape_.group_out;
+  int64_t vectors = 0;
+  for (const ChannelCut& cut : cuts_) vectors += cut.vectors();
+  weights_ = Tensor(Shape{vectors, taps(), block});
+  bias_ = Tensor(Shape{ceil_div(out_channels, block), block});
+  if (bias != nullptr) std::copy_n(bias, out_channels, bias_.floats());
 
-  // One vector per input channel and tap; what stays zero is padding or joins different groups.
-  for (int64_t g = 0; g < groups; ++g) {
-    float* cut_weights = weights_.floats() + g * out_blocks * group_in * taps * block;
-    int64_t first_out = 0;
-    for (const int cut : cuts_) {
-      const int64_t width = cut * block;
-      for (int64_t m = first_out; m < std::min(first_out + width, group_out); ++m) {
-        const int64_t member = m / shape_.group_out;
-        const float* from = weight + (g * merged_ + member) * shape_.group_stride +
-                            m % shape_.group_out * shape_.out_stride;
-        for (int64_t i = 0; i < shape_.group_in; ++i) {
-          const int64_t channel = member * shape_.group_in + i;
-          const int64_t start = channel / block * block;
-          const int64_t lanes = std::min(block, group_in - start);
-          float* to = cut_weights + (start * taps + channel - start) * width + m - first_out;
-          for (int64_t t = 0; t < taps; ++t) {
-            to[t * lanes * width] = from[i * shape_.in_stride + t];
+  // One vector per input channel or slot and tap; what stays zero is padding or joins groups.
+  float* cut_weights = weights_.floats();
+  for (const ChannelCut& cut : cuts_) {
+    const int64_t first_out = cut.out_block * block;
+    const int64_t width = cut.blocks * block;
+    for (int64_t m = first_out; m < std::min(first_out + width, out_channels); ++m) {
+      const int64_t group = m / shape_.group_out;
+      const float* from =
+          weight + group * shape_.group_stride + m % shape_.group_out * shape_.out_stride;
+      const int64_t first = group * shape_.group_in;
+      const int64_t last = first + shape_.group_in;
+      int64_t before = 0;  // vectors of the input blocks before this one
+      for (int64_t start = cut.first / block * block; start < cut.last; start += block) {
+        // Channels of the block that the tile reads, or slots, and those of this output's group.
+        const int64_t read = std::max(start, cut.first);
+        const int64_t lanes =
+            cut.looks_up() ? cut.slots[static_cast<size_t>(start / block - cut.first / block)]
+                           : std::min(start + block, cut.last) - read;
+        const int64_t begin = std::max(start, first);
+        for (int64_t channel = begin; channel < std::min(start + block, last); ++channel) {
+          const int64_t lane = channel - (cut.looks_up() ? begin : read);
+          float* to = cut_weights + (before * taps() + lane) * width + m - first_out;
+          for (int64_t t = 0; t < taps(); ++t) {
+            to[t * lanes * width] = from[(channel - first) * shape_.in_stride + t];
           }
         }
+        before += lanes;
       }
-      cut_weights += group_in * taps * width;
-      first_out += width;
     }
-    if (bias == nullptr) continue;
-    std::copy_n(bias + g * group_out, group_out, bias_.floats() + g * out_blocks * block);
+    cut_weights += cut.vectors() * taps() * block;
   }
 }
 
-void DirectConv::fill(const Span& span, Places& places) const {
+void DirectConv::make_passes() {
+  const int64_t block = tiles_->lanes;
+  TileCall call;
+  call.in_step = shape_.in_rows * shape_.in_columns * block;
+  call.out_step = shape_.rows.lines * shape_.columns.lines * block;
+  call.all_taps = static_cast<int>(taps());
+  call.epilogue = epilogue_;
+  call.weights = weights_.floats();
+  for (const ChannelCut& cut : cuts_) {
+    const int64_t first_block = cut.first / block;
+    const int64_t end_block = ceil_div(cut.last, block);
+    const int64_t chunks = ceil_div((end_block - first_block) * block * taps(), kChunkProducts);
+    const int64_t chunk = cut.looks_up() ? end_block - first_block
+                                         : ceil_div(end_block - first_block,
+                                                    std::min(chunks, end_block - first_block));
+    call.bias = bias_.floats() + cut.out_block * block;
+    call.lookups = cut.lookups.data();
+    call.slots = cut.slots.data();
+    for (int64_t start = first_block; start < end_block; start += chunk) {
+      Pass& pass = passes_.emplace_back();
+      const int64_t end = std::min(start + chunk, end_block);
+      const int64_t first = cut.looks_up() ? start * block : std::max(start * block, cut.first);
+      const int64_t last = cut.looks_up() ? end * block : std::min(end * block, cut.last);
+      // A part of a single block counts as the tail.
+      const int64_t head = end - start > 1 ? (block - first % block) % block : 0;
+      call.head_lanes = static_cast<int>(head);
+      call.full_blocks = static_cast<int>((last - first - head) / block);
+      call.tail_lanes = static_cast<int>((last - first - head) % block);
+      call.first = start == first_block;
+      call.last = end == end_block;
+      pass.call = call;
+      pass.blocks = cut.blocks;
+      pass.steps = (end - start) * taps();
+      pass.in_at = start * call.in_step + first % block;
+      pass.out_at = cut.out_block * call.out_step;
+      pass.weights =
+          (cut.looks_up() ? cut.vectors() : (last - first) * cut.blocks) * taps() * block;
+      for (int p = 1; p <= kTilePositions; ++p) {
+        pass.functions[p] =
+            cut.looks_up() ? tiles_->lookup_functions[p] : tiles_->functions[p][cut.blocks];
+      }
+      call.weights += pass.weights;
+    }
+  }
+}
+
+/// Cuts of one chunk each are bundled evenly, unless their weights are to be fetched ahead of use.
+void DirectConv::make_bundles() {
+  const auto spans = std::max<int64_t>(1, shape_.batch * static_cast<int64_t>(spans_.size()));
+  const bool alone =
+      passes_.size() > cuts_.size() || (spans <= kFewTiles && weights_.count() >= kCacheFloats);
+  const int64_t fewest =
+      std::max(ceil_div(weights_.count(), kBundleFloats), ceil_div(kMinUnits, spans));
+  for (size_t i = 0; i < passes_.size(); ++i) {
+    const int64_t before = passes_[i].call.weights - weights_.floats();
+    const bool begins =
+        alone ? passes_[i].call.first
+              : before * fewest >= static_cast<int64_t>(bundles_.size()) * weights_.count();
+    if (begins) bundles_.push_back({i, i});
+    bundles_.back().last = i + 1;
+  }
+}
+
+/// Writes the taps that any position of the span reads and where it reads and writes.
+int DirectConv::find_taps(const Span& span, int32_t* taps, int32_t* in, int32_t* out) const {
   const LineMap& rows = shape_.rows;
   const LineMap& columns = shape_.columns;
   const int32_t* row[kTilePositions];
@@ -222,7 +243,7 @@ void DirectConv::fill(const Span& span, Places& places) const {
   for (int p = 0; p < span.count; ++p) {
     row[p] = row_offsets_.data() + r * rows.taps;
     column[p] = column_offsets_.data() + c * columns.taps;
-    places.out[p] = static_cast<int32_t>((r * columns.lines + c) * tiles_->lanes);
+    out[p] = static_cast<int32_t>((r * columns.lines + c) * tiles_->lanes);
     c += columns.period;
     if (c >= columns.lines) {
       c %= columns.period;
@@ -235,124 +256,118 @@ void DirectConv::fill(const Span& span, Places& places) const {
       int32_t all_padding = -1;
       for (int p = 0; p < span.count; ++p) {
         const int32_t offset = row[p][a] + column[p][b];
-        places.in[used * kTilePositions + p] = offset;
+        in[used * kTilePositions + p] = offset;
         all_padding &= offset;
       }
       if (all_padding < 0) continue;
-      places.taps[used++] = static_cast<int32_t>(a * columns.taps + b);
+      taps[used++] = static_cast<int32_t>(a * columns.taps + b);
     }
   }
-  places.tap_count = used;
+  return used;
+}
+
+void DirectConv::find_strip(size_t first, int count, Strip& strip) const {
+  constexpr static int32_t kOnlyTap = 0;
+  strip.count = count;
+  strip.spans = spans_.data() + first;
+  int32_t* taps = strip.tap_space;
+  int32_t* in = strip.in_space;
+  int32_t* out = strip.out_space;
+  for (int s = 0; s < count; ++s) {
+    if (!pointwise_.empty()) {
+      const Pointwise& place = pointwise_[first + static_cast<size_t>(s)];
+      strip.tap_counts[s] = place.tap_count;
+      strip.taps[s] = &kOnlyTap;
+      strip.in[s] = place.in;
+      strip.out[s] = place.out;
+      continue;
+    }
+    const int used = find_taps(strip.spans[s], taps, in, out);
+    strip.tap_counts[s] = used;
+    strip.taps[s] = taps;
+    strip.in[s] = in;
+    strip.out[s] = out;
+    taps += used;
+    in += used * kTilePositions;
+    out += kTilePositions;
+  }
 }
 
 void DirectConv::run(const float* in, float* out, const float* addend, ThreadPool& pool) const {
-  const int64_t units = shape_.groups / merged_ * static_cast<int64_t>(cuts_.size()) *
-                        shape_.batch * static_cast<int64_t>(spans_.size());
-  pool.run(units, [&](int64_t begin, int64_t end, int) { run_share(in, out, addend, begin, end); });
+  const Data data{in, out, addend};
+  const int64_t units =
+      static_cast<int64_t>(bundles_.size()) * shape_.batch * static_cast<int64_t>(spans_.size());
+  pool.run(units, [&](int64_t begin, int64_t end, int) { run_share(data, begin, end); });
 }
 
-/// Units are ordered [group][cut][image][span]: the weights of a cut serve all images of the batch.
-void DirectConv::run_share(const float* in, float* out, const float* addend, int64_t begin,
-                           int64_t end) const {
-  const int64_t block = tiles_->lanes;
-  const int64_t group_in = merged_ * shape_.group_in;
-  const int64_t in_blocks = ceil_div(group_in, block);
-  const int64_t out_blocks = ceil_div(merged_ * shape_.group_out, block);
-  const int64_t taps = shape_.rows.taps * shape_.columns.taps;
-  const auto cuts = static_cast<int64_t>(cuts_.size());
-  const int64_t per_cut = shape_.batch * static_cast<int64_t>(spans_.size());
-
-  TileCall call;
-  call.in_step = shape_.in_rows * shape_.in_columns * block;
-  call.out_step = shape_.rows.lines * shape_.columns.lines * block;
-  call.all_taps = static_cast<int>(taps);
-  call.epilogue = epilogue_;
+/// Units are ordered [bundle][image][span]: weights serve all images of the batch.
+void DirectConv::run_share(const Data& data, int64_t begin, int64_t end) const {
+  const int64_t per_bundle = shape_.batch * static_cast<int64_t>(spans_.size());
   while (begin < end) {
-    const int64_t g = begin / per_cut / cuts;
-    const int64_t cut = begin / per_cut % cuts;
-    const int64_t first = begin % per_cut;
-    const int64_t last = std::min(per_cut, first + end - begin);
+    const Bundle& bundle = bundles_[static_cast<size_t>(begin / per_bundle)];
+    const int64_t first = begin % per_bundle;
+    const int64_t last = std::min(per_bundle, first + end - begin);
     begin += last - first;
-
-    int64_t out_block = g * out_blocks;
-    for (int64_t i = 0; i < cut; ++i) out_block += cuts_[static_cast<size_t>(i)];
-    const int width = cuts_[static_cast<size_t>(cut)];
-    const float* weights = weights_.floats() + out_block * block * group_in * taps;
-    call.bias = bias_.floats() + out_block * block;
-    const int64_t out_at = out_block * call.out_step;
-    for (int64_t start = 0; start < in_blocks; start += chunk_) {
-      const int64_t channels = std::min(chunk_ * block, group_in - start * block);
-      call.full_blocks = static_cast<int>(channels / block);
-      call.tail_lanes = static_cast<int>(channels % block);
-      call.weights = weights + start * block * taps * width * block;
-      call.first = start == 0;
-      call.last = start + chunk_ >= in_blocks;
-      const Data data{in + (g * in_blocks + start) * call.in_step, out + out_at,
-                      addend == nullptr ? nullptr : addend + out_at};
-      run_tiles(call, data, width, first, last);
+    if (passes_[bundle.first].call.last) {
+      run_passes(data, bundle, first, last);
+    } else {
+      for (size_t i = bundle.first; i < bundle.last; ++i) run_passes(data, {i, i + 1}, first, last);
     }
   }
 }
 
-/// Tiles [first, last) of all images' spans, on one cut and chunk of weights.
-void DirectConv::run_tiles(TileCall& call, const Data& data, int width, int64_t first,
-                           int64_t last) const {
-  const int64_t block = tiles_->lanes;
-  const int64_t groups = shape_.groups / merged_;
-  const int64_t in_image = groups * ceil_div(merged_ * shape_.group_in, block) * call.in_step;
-  const int64_t out_image = groups * ceil_div(merged_ * shape_.group_out, block) * call.out_step;
-  constexpr int32_t kOnlyTap = 0;
-  Places places;
-  call.offsets = places.in;
-  call.taps = pointwise_.empty() ? places.taps : &kOnlyTap;
-  call.out_offsets = places.out;
-
+/// Spans [first, last) of all images', strip by strip.
+void DirectConv::run_passes(const Data& data, Bundle passes, int64_t first, int64_t last) const {
   // The next chunk of weights follows in memory. Where few tiles share a chunk it comes from afar,
   // so have it fetched meanwhile, evenly over the steps of these tiles.
-  const int64_t steps = (call.full_blocks + (call.tail_lanes > 0)) * call.all_taps;
-  const int64_t chunk =
-      (call.full_blocks * block + call.tail_lanes) * call.all_taps * width * block;
-  const int64_t left = weights_.floats() + weights_.count() - call.weights - chunk;
-  const bool fetch = last - first <= kFewTiles && weights_.count() >= kCacheFloats && left >= chunk;
-  call.ahead_lines = fetch ? static_cast<int>(ceil_div(chunk / 16, steps * (last - first))) : 0;
-  call.ahead = call.weights + chunk;
+  const Pass& pass = passes_[passes.first];
+  const float* next = pass.call.weights + pass.weights;
+  const bool fetch = passes.last - passes.first == 1 && last - first <= kFewTiles &&
+                     weights_.count() >= kCacheFloats &&
+                     weights_.floats() + weights_.count() - next >= pass.weights;
+  const int64_t lines = fetch ? ceil_div(pass.weights / 16, pass.steps * (last - first)) : 0;
 
   const auto spans = static_cast<int64_t>(spans_.size());
-  int64_t n = first / spans;
-  auto at = static_cast<size_t>(first % spans);
-  int64_t pending = 0;  // finished positions that wait for the epilogue's call
-  for (int64_t i = first; i < last; ++i) {
-    const Span& span = spans_[at];
-    call.in = data.in + n * in_image;
-    call.out = data.out + n * out_image;
-    const float* addend = data.addend == nullptr ? nullptr : data.addend + n * out_image;
-    call.addend = addend == nullptr ? nullptr : epilogue_.register_addend(addend);
-    if (pointwise_.empty()) {
-      fill(span, places);
-      call.tap_count = places.tap_count;
-    } else {
-      call.offsets = pointwise_[at].in;
-      call.out_offsets = pointwise_[at].out;
-      call.tap_count = pointwise_[at].tap_count;
+  const int64_t longest = std::min(kStripSpans, kStripTaps / taps());
+  Strip strip;
+  for (int64_t i = first; i < last; i += strip.count) {
+    strip.image = i / spans;
+    const int64_t at = i % spans;
+    const int64_t count = std::min({longest, spans - at, last - i});
+    find_strip(static_cast<size_t>(at), static_cast<int>(count), strip);
+    for (size_t k = passes.first; k < passes.last; ++k) {
+      TileCall call = passes_[k].call;
+      call.ahead_lines = static_cast<int>(lines);
+      call.ahead = next + (i - first) * pass.steps * lines * 16;
+      run_strip(call, data, passes_[k], strip);
     }
-    tiles_->functions[span.count][width](call);
-    call.ahead += steps * call.ahead_lines * 16;
-    const bool image_ends = ++at == spans_.size();
-    if (call.last && epilogue_.calls_function()) {
-      pending += span.count;
-      if (pending >= kCallPositions || image_ends || i + 1 == last) {
-        const int64_t from = call.out_offsets[span.count - 1] + block - pending * block;
-        for (int o = 0; o < width; ++o) {
-          const int64_t y = o * call.out_step + from;
-          epilogue_.finish(call.out + y, addend == nullptr ? nullptr : addend + y, pending * block);
-        }
-        pending = 0;
-      }
-    }
-    if (image_ends) {
-      at = 0;
-      ++n;
-    }
+  }
+}
+
+void DirectConv::run_strip(TileCall& call, const Data& data, const Pass& pass,
+                           const Strip& strip) const {
+  const int64_t block = tiles_->lanes;
+  const int64_t in_blocks = ceil_div(shape_.groups * shape_.group_in, block);
+  const int64_t out_blocks = ceil_div(shape_.groups * shape_.group_out, block);
+  const int64_t out_at = strip.image * out_blocks * call.out_step + pass.out_at;
+  const float* addend = data.addend == nullptr ? nullptr : data.addend + out_at;
+  call.in = data.in + strip.image * in_blocks * call.in_step + pass.in_at;
+  call.out = data.out + out_at;
+  call.addend = addend == nullptr ? nullptr : epilogue_.register_addend(addend);
+  int64_t positions = 0;
+  for (int s = 0; s < strip.count; ++s) {
+    call.offsets = strip.in[s];
+    call.taps = strip.taps[s];
+    call.tap_count = strip.tap_counts[s];
+    call.out_offsets = strip.out[s];
+    pass.functions[strip.spans[s].count](call);
+    call.ahead += pass.steps * call.ahead_lines * 16;
+    positions += strip.spans[s].count;
+  }
+  if (!call.last || !epilogue_.calls_function()) return;
+  for (int o = 0; o < pass.blocks; ++o) {
+    const int64_t y = o * call.out_step + strip.out[0][0];
+    epilogue_.finish(call.out + y, addend == nullptr ? nullptr : addend + y, positions * block);
   }
 }
 

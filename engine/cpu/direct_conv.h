@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "engine/cpu/channel_cuts.h"
 #include "engine/cpu/epilogue.h"
+#include "engine/cpu/line_map.h"
 #include "engine/cpu/thread_pool.h"
 #include "engine/cpu/tile.h"
 #include "engine/tensor.h"
@@ -13,26 +15,6 @@
 /// for forward, backward-data and transposed convolution of any stride, dilation, padding and
 /// group.
 namespace camlucida {
-
-/// Which input line each tap reads, for the lines of one axis (or of two axes taken together).
-/// at[line * taps + tap] is an index of an input line, or -1 for padding.
-struct LineMap {
-  int64_t lines = 1;
-  int64_t taps = 1;
-  /// Lines of equal index modulo `period` read through the same taps, away from the border: 1 for a
-  /// convolution, the stride for its adjoint.
-  int64_t period = 1;
-  std::vector<int32_t> at;
-
-  /// Line o reads o * stride - pad + tap * dilation.
-  static LineMap convolution(int64_t in, int64_t out, int64_t taps, int64_t stride,
-                             int64_t dilation, int64_t pad);
-  /// The adjoint: line i of [0, in) reads the lines o of [0, out) that read it.
-  static LineMap adjoint(int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t dilation,
-                         int64_t pad);
-  /// Both axes as one, the second running faster; `inner_inputs` is the inner axis' input extent.
-  static LineMap combine(const LineMap& outer, const LineMap& inner, int64_t inner_inputs);
-};
 
 /// y[n, g*Mo + m, r, c] = sum over i < Mi, taps of x[n, g*Mi + i, rows.at, columns.at] * weight.
 struct DirectConvShape {
@@ -51,17 +33,20 @@ struct DirectConvShape {
   int64_t in_stride = 0;
 };
 
-/// Groups are merged until the channels of one fill whole blocks; the weights between channels that
-/// were of different groups are zero.
+/// Takes any groups: output blocks are cut into tiles that read the channels of their groups alone
+/// (channel_cuts.h).
 class DirectConv {
  public:
   /// Empty if the shape can be run, else why not.
   static std::string refusal(const DirectConvShape& shape);
-  /// Multiply-adds it really performs, those with padded channels and merged groups included.
-  static int64_t padded_multiply_adds(const DirectConvShape& shape);
+  /// Its work, in multiply-adds of the largest tile: with weights of zero between groups, padded
+  /// channels and what smaller tiles waste.
+  static double work(const DirectConvShape& shape);
 
   /// Packs `weight` (see DirectConvShape) and `bias` [groups * group_out] (null = zero).
   DirectConv(DirectConvShape shape, const float* weight, const float* bias, FusedEpilogue epilogue);
+  DirectConv(const DirectConv&) = delete;
+  DirectConv& operator=(const DirectConv&) = delete;
 
   /// in, out, addend: blocked tensors with the block of the SIMD target at construction.
   void run(const float* in, float* out, const float* addend, ThreadPool& pool) const;
@@ -75,15 +60,29 @@ class DirectConv {
     int32_t column = 0;
     int32_t count = 0;
   };
-
   /// Where a span with a single tap reads and writes.
   struct Pointwise {
     int32_t tap_count = 0;  ///< 0: all padding
     int32_t in[kTilePositions] = {};
     int32_t out[kTilePositions] = {};
   };
-  struct Places;  // the same for any number of taps
-  /// Image 0 of a run, at the channels that a cut and chunk read and write.
+  struct Strip;  // some spans of one image and where they read and write
+
+  /// One cut of the channels over a chunk of the input blocks that it reads.
+  struct Pass {
+    TileCall call;  ///< what is the same for all spans
+    TileFunction functions[kTilePositions + 1] = {};
+    int blocks = 1;       ///< output blocks
+    int64_t in_at = 0;    ///< elements from the image's first to the first that is read
+    int64_t out_at = 0;   ///< the same for output and addend
+    int64_t weights = 0;  ///< floats
+    int64_t steps = 0;    ///< input blocks times taps
+  };
+  /// Passes [first, last): one cut in chunks, or several cuts of one chunk each.
+  struct Bundle {
+    size_t first = 0;
+    size_t last = 0;
+  };
   struct Data {
     const float* in;
     float* out;
@@ -92,23 +91,28 @@ class DirectConv {
 
   void make_spans();
   void pack(const float* weight, const float* bias);
-  void run_share(const float* in, float* out, const float* addend, int64_t begin,
-                 int64_t end) const;
-  void run_tiles(TileCall& call, const Data& data, int width, int64_t first, int64_t last) const;
-  void fill(const Span& span, Places& places) const;
+  void make_passes();
+  void make_bundles();
+  void run_share(const Data& data, int64_t begin, int64_t end) const;
+  void run_passes(const Data& data, Bundle passes, int64_t first, int64_t last) const;
+  void run_strip(TileCall& call, const Data& data, const Pass& pass, const Strip& strip) const;
+  void find_strip(size_t first, int count, Strip& strip) const;
+  int find_taps(const Span& span, int32_t* taps, int32_t* in, int32_t* out) const;
 
-  DirectConvShape shape_;  // with groups merged
-  int64_t merged_ = 1;     // groups of the caller in one of ours
+  int64_t taps() const { return shape_.rows.taps * shape_.columns.taps; }
+
+  DirectConvShape shape_;
   FusedEpilogue epilogue_;
   const TileSet* tiles_;
-  std::vector<int> cuts_;  // output blocks of a group, cut into what tiles take
-  int64_t chunk_ = 1;      // input blocks whose weights stay in the L2 cache
+  std::vector<ChannelCut> cuts_;
+  std::vector<Pass> passes_;
+  std::vector<Bundle> bundles_;
   std::vector<Span> spans_;
   std::vector<int32_t> row_offsets_;     // rows.at in elements
   std::vector<int32_t> column_offsets_;  // columns.at in elements
   std::vector<Pointwise> pointwise_;     // of all spans if there is one tap, else empty
-  Tensor weights_;                       // [groups][cuts][in blocks][taps][lanes][B][b]
-  Tensor bias_;                          // [groups][out blocks][b]
+  Tensor weights_;                       // [cuts][in blocks][taps][lanes or slots][B][b]
+  Tensor bias_;                          // [out blocks][b]
 };
 
 }  // namespace camlucida

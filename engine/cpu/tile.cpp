@@ -53,6 +53,17 @@ HWY_INLINE void AddLane(const float* const (&x)[P], const float* HWY_RESTRICT w,
   }
 }
 
+/// Where each position reads for one tap; `source`: the input and zeros.
+template <int P>
+HWY_INLINE void FindSources(const float* const (&source)[2], const int32_t* offsets,
+                            const float* (&x)[P]) {
+  CAMLUCIDA_UNROLL
+  for (int p = 0; p < P; ++p) {
+    const int32_t padding = offsets[p] >> 31;  // all ones or zero: a select without a branch
+    x[p] = source[-padding] + (offsets[p] & ~padding);
+  }
+}
+
 /// Adds all taps of one input block of `lanes` channels (kFull: kLanes of them).
 template <int P, int B, bool kFull>
 HWY_INLINE void AddBlock(const TileCall& call, const float* in, const float* weights, int lanes,
@@ -60,13 +71,8 @@ HWY_INLINE void AddBlock(const TileCall& call, const float* in, const float* wei
   const float* const source[2] = {in, kZeros};
   for (int t = 0; t < call.tap_count; ++t) {
     for (int i = 0; i < call.ahead_lines; ++i, ahead += kFloatsPerLine) FetchToL2(ahead);
-    const int32_t* offsets = call.offsets + t * kTilePositions;
     const float* x[P];
-    CAMLUCIDA_UNROLL
-    for (int p = 0; p < P; ++p) {
-      const int32_t padding = offsets[p] >> 31;  // all ones or zero: a select without a branch
-      x[p] = source[-padding] + (offsets[p] & ~padding);
-    }
+    FindSources<P>(source, call.offsets + t * kTilePositions, x);
     const float* w = weights + int64_t{call.taps[t]} * lanes * B * kLanes;
     if constexpr (kFull) {
       for (ptrdiff_t c = 0; c < kLanes; c += 4) {
@@ -77,6 +83,30 @@ HWY_INLINE void AddBlock(const TileCall& call, const float* in, const float* wei
       }
     } else {
       for (ptrdiff_t c = 0; c < lanes; ++c) AddLane<P, B>(x, w, c, acc);
+    }
+  }
+}
+
+/// Adds all taps of one input block, of which each lane of the sums reads `slots` channels.
+template <int P>
+HWY_INLINE void AddLookups(const TileCall& call, const float* in, const float* weights,
+                           const int32_t* lookups, int slots, Vector (&acc)[P][1]) {
+  const Float d;
+  const float* const source[2] = {in, kZeros};
+  for (int t = 0; t < call.tap_count; ++t) {
+    const float* x[P];
+    FindSources<P>(source, call.offsets + t * kTilePositions, x);
+    Vector pixel[P];
+    CAMLUCIDA_UNROLL
+    for (int p = 0; p < P; ++p) pixel[p] = hn::LoadU(d, x[p]);
+    const float* w = weights + int64_t{call.taps[t]} * slots * kLanes;
+    for (ptrdiff_t s = 0; s < slots; ++s) {
+      const auto lanes = hn::SetTableIndices(d, lookups + s * kLanes);
+      const Vector weight = hn::Load(d, w + s * kLanes);
+      CAMLUCIDA_UNROLL
+      for (int p = 0; p < P; ++p) {
+        acc[p][0] = hn::MulAdd(hn::TableLookupLanes(pixel[p], lanes), weight, acc[p][0]);
+      }
     }
   }
 }
@@ -143,15 +173,14 @@ HWY_INLINE void FinishTile(const TileCall& call, Vector (&acc)[P][B]) {
   if (addend != nullptr && !e.add_first) AddStored<P, B, kWhole>(call, addend, acc);
 }
 
+/// Sums to start from. Continued from memory a chain of sums has the bits of an unbroken one.
 template <int P, int B, bool kWhole>
-HWY_INLINE void TileOf(const TileCall& call) {
-  Vector acc[P][B];
+HWY_INLINE void StartTile(const TileCall& call, Vector (&acc)[P][B]) {
   CAMLUCIDA_UNROLL
   for (int p = 0; p < P; ++p) {
     CAMLUCIDA_UNROLL
     for (int o = 0; o < B; ++o) acc[p][o] = hn::Zero(Float());
   }
-  // Adding to zeros: a chain of sums continued from memory has the bits of an unbroken one.
   if (!call.first) AddStored<P, B, kWhole>(call, call.out, acc);
   if (call.addend != nullptr) {
     const Stored<P, B, kWhole> addend(call, call.addend);
@@ -161,14 +190,10 @@ HWY_INLINE void TileOf(const TileCall& call) {
       for (int o = 0; o < B; ++o) hwy::Prefetch(addend.at[p] + o * addend.step);
     }
   }
-  const float* in = call.in;
-  const float* weights = call.weights;
-  const float* ahead = call.ahead;
-  const int64_t weight_step = int64_t{call.all_taps} * kLanes * B * kLanes;
-  for (int i = 0; i < call.full_blocks; ++i, in += call.in_step, weights += weight_step) {
-    AddBlock<P, B, true>(call, in, weights, kLanes, ahead, acc);
-  }
-  if (call.tail_lanes > 0) AddBlock<P, B, false>(call, in, weights, call.tail_lanes, ahead, acc);
+}
+
+template <int P, int B, bool kWhole>
+HWY_INLINE void StoreTile(const TileCall& call, Vector (&acc)[P][B]) {
   if (call.last) FinishTile<P, B, kWhole>(call, acc);
   const Stored<P, B, kWhole> out(call, call.out);
   CAMLUCIDA_UNROLL
@@ -176,6 +201,43 @@ HWY_INLINE void TileOf(const TileCall& call) {
     CAMLUCIDA_UNROLL
     for (int o = 0; o < B; ++o) out.Store(acc[p][o], p, o);
   }
+}
+
+template <int P, int B, bool kWhole>
+HWY_INLINE void TileOf(const TileCall& call) {
+  Vector acc[P][B];
+  StartTile<P, B, kWhole>(call, acc);
+  const float* in = call.in;
+  const float* weights = call.weights;
+  const float* ahead = call.ahead;
+  const int blocks = call.full_blocks + (call.tail_lanes > 0);
+  for (int i = call.head_lanes > 0 ? -1 : 0; i < blocks; ++i) {
+    const int lanes = i < 0 ? call.head_lanes : i < call.full_blocks ? kLanes : call.tail_lanes;
+    if (lanes == kLanes) {
+      AddBlock<P, B, true>(call, in, weights, kLanes, ahead, acc);
+    } else {
+      AddBlock<P, B, false>(call, in, weights, lanes, ahead, acc);
+    }
+    in += call.in_step - (i < 0 ? kLanes - lanes : 0);
+    weights += int64_t{call.all_taps} * lanes * B * kLanes;
+  }
+  StoreTile<P, B, kWhole>(call, acc);
+}
+
+template <int P>
+void LookupTile(const TileCall& call) {
+  Vector acc[P][1];
+  StartTile<P, 1, true>(call, acc);
+  const float* in = call.in;
+  const float* weights = call.weights;
+  const int32_t* lookups = call.lookups;
+  for (int i = 0; i < call.full_blocks; ++i, in += call.in_step) {
+    const int slots = call.slots[i];
+    AddLookups<P>(call, in, weights, lookups, slots, acc);
+    weights += int64_t{call.all_taps} * slots * kLanes;
+    lookups += slots * kLanes;
+  }
+  StoreTile<P, 1, true>(call, acc);
 }
 
 template <int P, int B>
@@ -195,6 +257,11 @@ constexpr void Fill(TileSet& set, std::integer_sequence<int, P...>) {
   set.max_positions[B] = sizeof...(P);
 }
 
+template <int... P>
+constexpr void FillLookups(TileSet& set, std::integer_sequence<int, P...>) {
+  ((set.lookup_functions[P + 1] = LookupTile<P + 1>), ...);
+}
+
 /// With 32 registers 6 x 4 sums, 4 weights and a broadcast fit; with 16 registers 4 x 3 or 6 x 2.
 constexpr TileSet MakeTiles() {
   constexpr bool kManyRegisters = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON;
@@ -205,6 +272,7 @@ constexpr TileSet MakeTiles() {
   Fill<2>(set, std::make_integer_sequence<int, 6>());
   Fill<3>(set, std::make_integer_sequence < int, kManyRegisters ? 6 : 4 > ());
   if constexpr (kManyRegisters) Fill<4>(set, std::make_integer_sequence<int, 6>());
+  FillLookups(set, std::make_integer_sequence<int, kTilePositions>());
   return set;
 }
 

@@ -16,6 +16,13 @@
 /// Each input element is broadcast and used for B multiply-adds, each weight vector for P. Where a
 /// tap reads padding the offset is negative and the tile reads zeros; geometry (stride, dilation,
 /// padding, maps narrower than a tile) is thus all in the offsets.
+///
+/// A lookup tile is for convolutions of small groups, where most of the weights between the
+/// channels of two blocks are zero. It computes one output block whose lanes read different
+/// channels:
+///
+///     out[p][l] += sum over input blocks i, taps t, slots s of
+///                  in[i * in_step + offset[t][p] + lookups[i][s][l]] * weights[i][t][s][l]
 namespace camlucida {
 
 constexpr int kTilePositions = 6;  ///< largest P of any target
@@ -24,15 +31,19 @@ constexpr int kTileLanes = 64;     ///< largest tail_lanes
 
 struct TileCall {
   // Input
-  const float* in = nullptr;  ///< block 0 of this call
+  const float* in = nullptr;  ///< first channel of this call
   int64_t in_step = 0;        ///< elements from one input block to the next
+  int head_lanes = 0;         ///< channels of a first block of which only the last are read, or 0
   int full_blocks = 0;        ///< input blocks with all lanes in use
   int tail_lanes = 0;         ///< channels of one more block (any number), or 0
+  // Lookup tiles: all input blocks are full
+  const int32_t* lookups = nullptr;  ///< [blocks][slots of the block][lanes], lanes of the block
+  const int32_t* slots = nullptr;    ///< [blocks]
   // Taps
   const int32_t* offsets = nullptr;  ///< [taps][kTilePositions], elements; negative = padding
   const int32_t* taps = nullptr;     ///< [tap_count] index of the tap in the packed weights
   int tap_count = 0;                 ///< taps that any position of the tile reads
-  // Weights, packed [blocks][all_taps][lanes of the block][B][lanes]
+  // Weights, packed [blocks][all_taps][lanes (slots) of the block][B][lanes]
   const float* weights = nullptr;  ///< block 0 of this call
   int all_taps = 1;
   /// Weights that a later call will read: that many cache lines of them are fetched into the L2
@@ -60,6 +71,7 @@ struct TileSet {
   int max_positions[kTileBlocks + 1] = {};  ///< largest P for a given B
   TileFunction functions[kTilePositions + 1][kTileBlocks + 1] = {};       ///< [P][B]
   TileFunction part_functions[kTilePositions + 1][kTileBlocks + 1] = {};  ///< see last_lanes
+  TileFunction lookup_functions[kTilePositions + 1] = {};                 ///< [P]
 };
 
 /// Tiles of the SIMD target in use; null where the processor has none we support (scalar). A

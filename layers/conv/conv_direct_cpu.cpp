@@ -43,13 +43,10 @@ std::vector<Offer> offer(const KernelCase& kernel_case) {
   reason = DirectConv::refusal(shape);
   if (!reason.empty()) return {Offer::no(reason)};
 
-  // Each tap costs a little besides its products.
-  const auto channels = static_cast<double>(shape.group_in);
-  const double efficiency = 0.9 * channels / (channels + 0.75);
-  const int64_t products = DirectConv::padded_multiply_adds(shape);
+  const auto work = static_cast<int64_t>(DirectConv::work(shape));
   Offer result;
   result.possible = true;
-  result.cost_ns = cost::kStepNs + cost::multiply_adds(products, efficiency) +
+  result.cost_ns = cost::kStepNs + cost::multiply_adds(work, 0.94) +
                    cost::bytes(4 * c->geometry.out_channels * c->geometry.group_in() *
                                c->geometry.window.kernel_count());
   set_conv_layouts(kernel_case, Layout::kBlocked, Layout::kBlocked, result);
