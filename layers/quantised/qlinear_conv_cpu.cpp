@@ -14,6 +14,9 @@
 // After foreach_target.h:
 #include <hwy/highway.h>
 
+#include "engine/cpu/unroll.h"
+#include "layers/quantised/requantise-inl.h"
+
 /// QLinearConv on integers: direct convolution on words of two 16-bit codes.
 ///
 /// First the codes, zero point taken off, go two channels at a time into 32-bit words, padded with
@@ -29,13 +32,8 @@ constexpr int kBlock = 4;    ///< output channels whose sums are kept in registe
 constexpr int kVectors = 2;  ///< vectors of pixels likewise
 constexpr int kChunk = 64;   ///< columns that are packed at a time
 
-/// How sums become results.
-struct Finish {
-  float low;  ///< ends of the range, zero point taken off
-  float high;
-  int32_t zero;
-  float scale;
-};
+using quantised::Centre;
+using quantised::Requantise;
 
 /// Up to kBlock output channels at a run of pixels of one row.
 struct Tile {
@@ -57,9 +55,14 @@ struct Tile {
 
 struct QConvFunctions {
   int tile;  ///< pixels of a tile
-  void (*centre)(const float* x, int count, float scale, float low, float high, int32_t* out);
-  void (*block)(const Tile& tile, const Finish& finish);   ///< kBlock channels
-  void (*single)(const Tile& tile, const Finish& finish);  ///< one channel
+  /// Integers of codes or numbers.
+  void (*centre_numbers)(const float* x, int count, const Centre& centre, int32_t* out);
+  void (*centre_unsigned)(const uint8_t* x, int count, const Centre& centre, int32_t* out);
+  void (*centre_signed)(const int8_t* x, int count, const Centre& centre, int32_t* out);
+  /// Words of the integers of two channels.
+  void (*join)(const int32_t* a, const int32_t* b, int count, int32_t* words);
+  void (*block)(const Tile& tile, const Requantise& to);   ///< kBlock channels
+  void (*single)(const Tile& tile, const Requantise& to);  ///< one channel
 };
 
 }  // namespace
@@ -71,23 +74,38 @@ namespace camlucida {
 namespace HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
+using namespace quantised::HWY_NAMESPACE;  // NOLINT(google-build-using-namespace)
 
-#if HWY_TARGET == HWY_SCALAR
-
-constexpr int kLanes = 1;
-
-void Centre(const float* x, int count, float scale, float low, float high, int32_t* out) {
-  for (int i = 0; i < count; ++i) {
-    float steps = x[i] / scale;
-    if (!(steps > low)) steps = low;
-    if (steps > high) steps = high;
-    out[i] = static_cast<int32_t>(std::nearbyint(steps));
+void CentreNumbers(const float* x, int count, const Centre& centre, int32_t* out) {
+  for (int i = 0; i < count; i += kLanes) {
+    const int lanes = HWY_MIN(kLanes, count - i);
+    StoreFirst(Centred(LoadFirst(Float(), x + i, lanes), centre), Int(), out + i, lanes);
   }
 }
 
+template <class Code>
+void CentreCodes(const Code* x, int count, const Centre& centre, int32_t* out) {
+  const hn::Rebind<Code, Int> d;
+  for (int i = 0; i < count; i += kLanes) {
+    const int lanes = HWY_MIN(kLanes, count - i);
+    StoreFirst(Centred(LoadFirst(d, x + i, lanes), centre), Int(), out + i, lanes);
+  }
+}
+
+void Join(const int32_t* a, const int32_t* b, int count, int32_t* words) {
+  const Int d;
+  for (int i = 0; i < count; i += kLanes) {
+    const int lanes = HWY_MIN(kLanes, count - i);
+    const auto low = hn::And(LoadFirst(d, a + i, lanes), hn::Set(d, 0xffff));
+    const auto high = hn::ShiftLeft<16>(LoadFirst(d, b + i, lanes));
+    StoreFirst(hn::Or(low, high), d, words + i, lanes);
+  }
+}
+
+#if HWY_TARGET == HWY_SCALAR
+
 template <int kChannels>
-void Convolve(const Tile& tile, const Finish& finish) {
+void Convolve(const Tile& tile, const Requantise& to) {
   for (int m = 0; m < tile.channels; ++m) {
     for (int p = 0; p < tile.pixels; ++p) {
       int32_t sum = tile.bias[m];
@@ -99,12 +117,12 @@ void Convolve(const Tile& tile, const Finish& finish) {
         }
       }
       float steps = static_cast<float>(sum) * tile.multiplier[m];
-      steps = std::nearbyint(HWY_MIN(HWY_MAX(steps, finish.low), finish.high));
+      steps = std::nearbyint(HWY_MIN(HWY_MAX(steps, to.low), to.high));
       const int64_t at = tile.first + m * tile.plane + p;
       if (tile.numbers != nullptr) {
-        tile.numbers[at] = steps * finish.scale;
+        tile.numbers[at] = steps * to.scale;
       } else {
-        tile.codes[at] = static_cast<uint8_t>(static_cast<int32_t>(steps) + finish.zero);
+        tile.codes[at] = static_cast<uint8_t>(static_cast<int32_t>(steps) + to.zero);
       }
     }
   }
@@ -112,67 +130,33 @@ void Convolve(const Tile& tile, const Finish& finish) {
 
 #else
 
-constexpr int kLanes = HWY_MAX_BYTES / static_cast<int>(sizeof(float));
-using Float = hn::ScalableTag<float>;
-using Int = hn::ScalableTag<int32_t>;
 using Short = hn::ScalableTag<int16_t>;
-
-/// Codes of numbers, zero point taken off: round(x / scale) between low and high. NaN is low.
-void Centre(const float* x, int count, float scale, float low, float high, int32_t* out) {
-  const Float d;
-  const Int di;
-  const auto lowest = hn::Set(d, low);
-  for (int i = 0; i < count; i += kLanes) {
-    alignas(64) float in[kLanes] = {};
-    alignas(64) int32_t result[kLanes];
-    const int lanes = HWY_MIN(kLanes, count - i);
-    std::memcpy(in, x + i, sizeof(float) * static_cast<size_t>(lanes));
-    auto steps = hn::Div(hn::Load(d, in), hn::Set(d, scale));
-    steps = hn::IfThenElse(hn::Gt(steps, lowest), steps, lowest);
-    steps = hn::Min(steps, hn::Set(d, high));
-    hn::Store(hn::NearestInt(steps), di, result);
-    std::memcpy(out + i, result, sizeof(int32_t) * static_cast<size_t>(lanes));
-  }
-}
 
 /// Results of one vector of sums of output channel m, of which `lanes` exist.
 template <class V>
-HWY_INLINE void FinishVector(const Tile& tile, const Finish& finish, V sum, int m, int first,
+HWY_INLINE void FinishVector(const Tile& tile, const Requantise& to, V sum, int m, int first,
                              int lanes) {
-  const Float d;
-  const Int di;
-  const auto total = hn::Add(sum, hn::Set(di, tile.bias[m]));
-  auto steps = hn::Mul(hn::ConvertTo(d, total), hn::Set(d, tile.multiplier[m]));
-  steps = hn::Min(hn::Max(steps, hn::Set(d, finish.low)), hn::Set(d, finish.high));
-  const auto centred = hn::NearestInt(steps);
+  const auto total = hn::Add(sum, hn::Set(Int(), tile.bias[m]));
+  const auto centred = Rounded(total, tile.multiplier[m], to);
   const int64_t at = tile.first + m * tile.plane + first;
   if (tile.numbers != nullptr) {
-    const auto numbers = hn::Mul(hn::ConvertTo(d, centred), hn::Set(d, finish.scale));
-    if (lanes == kLanes) {
-      hn::StoreU(numbers, d, tile.numbers + at);
-    } else {
-      alignas(64) float buffer[kLanes];
-      hn::Store(numbers, d, buffer);
-      std::memcpy(tile.numbers + at, buffer, sizeof(float) * static_cast<size_t>(lanes));
-    }
-    return;
-  }
-  alignas(64) int32_t buffer[kLanes];
-  hn::Store(centred, di, buffer);
-  for (int i = 0; i < lanes; ++i) {
-    tile.codes[at + i] = static_cast<uint8_t>(buffer[i] + finish.zero);
+    StoreFirst(NumbersOf(centred, to), Float(), tile.numbers + at, lanes);
+  } else {
+    StoreFirst(CodesOf(centred, to), Bytes(), tile.codes + at, lanes);
   }
 }
 
 template <int kChannels>
-void Convolve(const Tile& tile, const Finish& finish) {
+void Convolve(const Tile& tile, const Requantise& to) {
   const Int di;
   const Short ds;
   using Sum = hn::Vec<Int>;
   // Some targets add the products of even and odd places apart.
   Sum sums[kChannels][kVectors];
   Sum more[kChannels][kVectors];
+  CAMLUCIDA_UNROLL
   for (int m = 0; m < kChannels; ++m) {
+    CAMLUCIDA_UNROLL
     for (int v = 0; v < kVectors; ++v) sums[m][v] = more[m][v] = hn::Zero(di);
   }
   const int32_t* weights = tile.weights;
@@ -182,6 +166,7 @@ void Convolve(const Tile& tile, const Finish& finish) {
       const int32_t* at = words + tile.offsets[t];
       const auto left = hn::BitCast(ds, hn::LoadU(di, at));
       const auto right = hn::BitCast(ds, hn::LoadU(di, at + kLanes));
+      CAMLUCIDA_UNROLL
       for (int m = 0; m < kChannels; ++m) {
         const auto w = hn::BitCast(ds, hn::Set(di, weights[m]));
         sums[m][0] = hn::ReorderWidenMulAccumulate(di, left, w, sums[m][0], more[m][0]);
@@ -189,11 +174,14 @@ void Convolve(const Tile& tile, const Finish& finish) {
       }
     }
   }
-  for (int m = 0; m < HWY_MIN(kChannels, tile.channels); ++m) {
+  CAMLUCIDA_UNROLL
+  for (int m = 0; m < kChannels; ++m) {
+    if (m >= tile.channels) continue;
+    CAMLUCIDA_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       const int lanes = HWY_MIN(kLanes, tile.pixels - v * kLanes);
-      if (lanes <= 0) break;
-      FinishVector(tile, finish, hn::RearrangeToOddPlusEven(sums[m][v], more[m][v]), m, v * kLanes,
+      if (lanes <= 0) continue;
+      FinishVector(tile, to, hn::RearrangeToOddPlusEven(sums[m][v], more[m][v]), m, v * kLanes,
                    lanes);
     }
   }
@@ -201,7 +189,10 @@ void Convolve(const Tile& tile, const Finish& finish) {
 
 #endif  // HWY_SCALAR
 
-QConvFunctions Functions() { return {kVectors * kLanes, Centre, Convolve<kBlock>, Convolve<1>}; }
+QConvFunctions Functions() {
+  return {kVectors * kLanes, CentreNumbers, CentreCodes<uint8_t>, CentreCodes<int8_t>, Join,
+          Convolve<kBlock>,  Convolve<1>};
+}
 
 }  // namespace
 }  // namespace HWY_NAMESPACE
@@ -288,7 +279,10 @@ struct QConvCase {
 class QLinearConv final : public PreparedKernel {
  public:
   QLinearConv(const QConvCase& c, const KernelCase& kernel_case)
-      : case_(c), functions_(HWY_DYNAMIC_DISPATCH(Functions)()) {
+      : case_(c),
+        functions_(HWY_DYNAMIC_DISPATCH(Functions)()),
+        centre_(c.codes.x),
+        requantise_(c.codes.y) {
     const ConvGeometry& g = c.geometry;
     const Window& w = g.window;
     block_ = g.group_out() == 1 ? 1 : kBlock;
@@ -301,9 +295,6 @@ class QLinearConv final : public PreparedKernel {
       }
     }
     pack_weights(kernel_case);
-    finish_ = {static_cast<float>(c.codes.y.range().low - c.codes.y.zero()),
-               static_cast<float>(c.codes.y.range().high - c.codes.y.zero()),
-               static_cast<int32_t>(c.codes.y.zero()), c.codes.y.scale()};
   }
 
   size_t packed_bytes() const override { return weights_.size() * sizeof(int32_t); }
@@ -366,20 +357,15 @@ class QLinearConv final : public PreparedKernel {
     }
   }
 
-  /// Codes of `count` elements of x from `first`, zero point taken off.
+  /// Integers of `count` elements of x from `first`.
   void centre(const KernelArgs& args, int64_t first, int count, int32_t* out) const {
-    const CodeCase& codes = case_.codes;
-    const int64_t zero = codes.x.zero();
-    if (codes.x_type == DType::kFloat32) {
-      functions_.centre(args.input(0) + first, count, codes.x.scale(),
-                        static_cast<float>(codes.x.range().low - zero),
-                        static_cast<float>(codes.x.range().high - zero), out);
-    } else if (codes.x_type == DType::kUint8) {
-      const auto* x = static_cast<const uint8_t*>(args.inputs[0]) + first;
-      for (int i = 0; i < count; ++i) out[i] = x[i] - static_cast<int32_t>(zero);
+    const void* x = args.inputs[0];
+    if (case_.codes.x_type == DType::kFloat32) {
+      functions_.centre_numbers(static_cast<const float*>(x) + first, count, centre_, out);
+    } else if (case_.codes.x_type == DType::kUint8) {
+      functions_.centre_unsigned(static_cast<const uint8_t*>(x) + first, count, centre_, out);
     } else {
-      const auto* x = static_cast<const int8_t*>(args.inputs[0]) + first;
-      for (int i = 0; i < count; ++i) out[i] = x[i] - static_cast<int32_t>(zero);
+      functions_.centre_signed(static_cast<const int8_t*>(x) + first, count, centre_, out);
     }
   }
 
@@ -400,21 +386,23 @@ class QLinearConv final : public PreparedKernel {
     const bool second = 2 * pair + 1 < g.group_in();
     int32_t a[kChunk];
     int32_t b[kChunk] = {};
+    int32_t joined[kChunk];
     for (int64_t x = 0; x < case_.in_width; x += kChunk) {
       const auto count = static_cast<int>(std::min<int64_t>(kChunk, case_.in_width - x));
       centre(args, from + x, count, a);
       if (second) centre(args, from + plane + x, count, b);
+      const int64_t end = std::min(x + pad + count, case_.row_words * case_.phases);
       if (case_.phases == 1) {
-        const int64_t fits = std::min<int64_t>(count, case_.row_words - (x + pad));
-        for (int64_t i = 0; i < fits; ++i) to[x + pad + i] = word(a[i], b[i]);
+        const int64_t fits = std::max<int64_t>(0, end - (x + pad));
+        functions_.join(a, b, static_cast<int>(fits), to + x + pad);
         continue;
       }
-      const int64_t end = std::min(x + pad + count, case_.row_words * case_.phases);
+      functions_.join(a, b, count, joined);
       for (int64_t phase = 0; phase < case_.phases; ++phase) {
         int64_t place = (x + pad - phase + case_.phases - 1) / case_.phases;
         int32_t* line = to + phase * case_.row_words;
         for (int64_t column = place * case_.phases + phase; column < end; ++place) {
-          line[place] = word(a[column - x - pad], b[column - x - pad]);
+          line[place] = joined[column - x - pad];
           column += case_.phases;
         }
       }
@@ -447,7 +435,7 @@ class QLinearConv final : public PreparedKernel {
       t.multiplier = multiplier_.data() + place;
       t.channels = static_cast<int>(std::min<int64_t>(block_, g.group_out() - block * block_));
       t.first = ((n * g.out_channels + m) * case_.out_height + row) * case_.out_width + x;
-      (block_ == 1 ? functions_.single : functions_.block)(t, finish_);
+      (block_ == 1 ? functions_.single : functions_.block)(t, requantise_);
     }
   }
 
@@ -459,7 +447,8 @@ class QLinearConv final : public PreparedKernel {
   std::vector<int32_t> weights_;
   std::vector<int32_t> bias_;
   std::vector<float> multiplier_;
-  Finish finish_{};
+  Centre centre_;
+  Requantise requantise_;
 };
 
 std::vector<Offer> offer(const KernelCase& kernel_case) {
