@@ -1,11 +1,14 @@
-/// Speed of every convolution of ResNet-50 (224 x 224, batch 1) by each kernel that takes it, in
-/// GFLOP/s. `PeakFma` is what the core can do at most; machines differ, so compare with it.
+/// Speed of every convolution of ResNet-50 (224 x 224), and of the 3x3 ones of VGG-16 and
+/// SqueezeNet 1.1, by each kernel that takes it, in GFLOP/s of the direct algorithm: Winograd's can
+/// exceed `PeakFma`, which is what the core can do at most. Machines differ, so compare with it.
 ///
 ///     conv_bench --benchmark_filter='3x3'        CAMLUCIDA_BENCH_THREADS=2 conv_bench
+///     CAMLUCIDA_BENCH_BATCH=8 conv_bench
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <span>
 
 #include "engine/cpu/thread_pool.h"
 #include "engine/registry.h"
@@ -84,42 +87,68 @@ constexpr Layer kResNet50[] = {
     {512, 512, 14, 3, 2, 1},  {1024, 2048, 14, 1, 2, 1}, {512, 2048, 7, 1, 1, 3},
     {2048, 512, 7, 1, 1, 2},  {512, 512, 7, 3, 1, 2},
 };
+constexpr Layer kVgg16[] = {
+    {64, 64, 224, 3, 1, 1},  {64, 128, 112, 3, 1, 1}, {128, 128, 112, 3, 1, 1},
+    {128, 256, 56, 3, 1, 1}, {256, 256, 56, 3, 1, 2}, {256, 512, 28, 3, 1, 1},
+    {512, 512, 28, 3, 1, 2}, {512, 512, 14, 3, 1, 3},
+};
+constexpr Layer kSqueezeNet[] = {
+    {16, 64, 55, 3, 1, 2},
+    {32, 128, 27, 3, 1, 2},
+    {48, 192, 13, 3, 1, 2},
+    {64, 256, 13, 3, 1, 2},
+};
 
-/// The buffers of one kernel run; a port takes its larger, blocked size.
+/// The value of a setting, 1 if it is not set.
+int setting(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? 1 : std::atoi(text);
+}
+
+/// With one thread rates are per second of processor time, which other work on the machine does not
+/// disturb as much.
+int threads() { return setting("CAMLUCIDA_BENCH_THREADS"); }
+int64_t batch() { return setting("CAMLUCIDA_BENCH_BATCH"); }
+
+/// One convolution and the buffers of its runs; a port takes its larger, blocked size.
 class Run {
  public:
-  Run(const Layer& layer, bool backward, const KernelDef& kernel) : layer_(layer) {
+  Run(const Layer& layer, bool backward)
+      : layer_(layer),
+        weight_({layer.out, layer.in, layer.kernel, layer.kernel}),
+        bias_({layer.out}) {
     const int64_t pad = layer.kernel / 2;
     node_.layer = &Registry::instance().require("Conv");
     node_.attributes =
         ConvAttributes{{.strides = {layer.stride, layer.stride}, .pads = {pad, pad, pad, pad}}};
     node_.inputs = {0, 1, 2};
     node_.outputs = {3};
-    const Shape x{1, layer.in, layer.extent, layer.extent};
-    weight_ = filled({layer.out, layer.in, layer.kernel, layer.kernel});
-    bias_ = filled({layer.out});
     const int64_t out = (layer.extent - 1) / layer.stride + 1;
-    const Shape y{1, layer.out, out, out};
     case_.backward = backward;
-    case_.inputs = {{{DType::kFloat32, x}, nullptr, true},
-                    {weight_.desc(), &weight_, true},
-                    {bias_.desc(), &bias_, true}};
-    case_.outputs = {{{DType::kFloat32, y}, nullptr, true}};
+    case_.inputs = {
+        {{DType::kFloat32, {batch(), layer.in, layer.extent, layer.extent}}, nullptr, true},
+        {weight_.desc(), &weight_, true},
+        {bias_.desc(), &bias_, true}};
+    case_.outputs = {{{DType::kFloat32, {batch(), layer.out, out, out}}, nullptr, true}};
     if (backward) case_.wanted = {true, false, false};
-    in_ = filled({stored_count(backward ? y : x, Layout::kBlocked)});
-    out_ = filled({stored_count(backward ? x : y, Layout::kBlocked)});
-    for (const Offer& offer : kernel.offer(case_)) {
-      if (!offer.possible || prepared_ != nullptr) continue;
-      prepared_ = kernel.prepare(case_, offer);
-      scratch_ = Tensor(Shape{static_cast<int64_t>(offer.scratch_bytes / sizeof(float)) + 1});
-    }
   }
 
-  explicit operator bool() const { return prepared_ != nullptr; }
+  std::vector<Offer> offers(const KernelDef& kernel) const { return kernel.offer(case_); }
+  void prepare(const KernelDef& kernel, const Offer& offer) {
+    const auto stored = [](const Shape& shape) {
+      return Tensor(Shape{stored_count(shape, Layout::kBlocked)});
+    };
+    in_ = stored(case_.backward ? case_.out() : case_.in(0));
+    out_ = stored(case_.backward ? case_.in(0) : case_.out());
+    for (Tensor* tensor : {&weight_, &bias_, &in_}) fill(*tensor);
+    prepared_ = kernel.prepare(case_, offer);
+    scratch_ = Tensor(Shape{static_cast<int64_t>(offer.scratch_bytes / sizeof(float)) + 1});
+  }
+
   double operations() const {
     const int64_t out = (layer_.extent - 1) / layer_.stride + 1;
-    return 2.0 *
-           static_cast<double>(out * out * layer_.in * layer_.out * layer_.kernel * layer_.kernel);
+    return 2.0 * static_cast<double>(batch() * out * out * layer_.in * layer_.out * layer_.kernel *
+                                     layer_.kernel);
   }
   void operator()(ThreadPool& pool) const {
     const void* read[3] = {in_.raw(), nullptr, nullptr};
@@ -132,11 +161,9 @@ class Run {
   }
 
  private:
-  static Tensor filled(Shape shape) {
-    Tensor tensor(std::move(shape));
+  static void fill(Tensor& tensor) {
     float value = 0.37f;
     for (float& x : tensor.as<float>()) x = value = 3.9f * value * (1 - value);
-    return tensor;
   }
 
   Layer layer_;
@@ -146,39 +173,43 @@ class Run {
   std::unique_ptr<PreparedKernel> prepared_;
 };
 
-/// With one thread rates are per second of processor time, which other work on the machine does not
-/// disturb as much.
-int threads() {
-  const char* text = std::getenv("CAMLUCIDA_BENCH_THREADS");
-  return text == nullptr ? 1 : std::atoi(text);
-}
-
-void convolution(benchmark::State& state, Layer layer, bool backward, const KernelDef* kernel) {
+void convolution(benchmark::State& state, Layer layer, bool backward, const KernelDef* kernel,
+                 const Offer& offer) {
   ThreadPool pool(threads());
-  const Run run(layer, backward, *kernel);
+  Run run(layer, backward);
+  run.prepare(*kernel, offer);
   for (auto _ : state) run(pool);
   state.counters["GFLOP/s"] =
       Rate(run.operations() * 1e-9 * static_cast<double>(state.iterations()), Rate::kIsRate);
   state.counters["times"] = layer.count;
+  state.counters["cost_us"] = offer.cost_ns * 1e-3;
+}
+
+void add(const Layer& layer, bool backward, const KernelDef& kernel) {
+  const auto& layers = kernel.layers;
+  if (kernel.device != Device::kCpu || kernel.backward != backward ||
+      std::find(layers.begin(), layers.end(), "Conv") == layers.end()) {
+    return;
+  }
+  for (const Offer& offer : Run(layer, backward).offers(kernel)) {
+    if (!offer.possible) continue;
+    const std::string variant = offer.reason.empty() ? "" : fmt::format("[{}]", offer.reason);
+    const std::string name =
+        fmt::format("{}{}/{}x{}s{}_{}_{}to{}", kernel.name, variant, layer.kernel, layer.kernel,
+                    layer.stride, layer.extent, layer.in, layer.out);
+    auto* entry =
+        benchmark::RegisterBenchmark(name.c_str(), convolution, layer, backward, &kernel, offer);
+    entry->Unit(benchmark::kMillisecond);
+    if (threads() > 1) entry->UseRealTime();
+  }
 }
 
 const bool kRegistered = [] {
   for (const bool backward : {false, true}) {
-    for (const Layer& layer : kResNet50) {
-      for (const auto& kernel : Registry::instance().kernels()) {
-        const auto& layers = kernel->layers;
-        if (kernel->backward != backward ||
-            std::find(layers.begin(), layers.end(), "Conv") == layers.end() ||
-            !Run(layer, backward, *kernel)) {
-          continue;
-        }
-        const std::string name =
-            fmt::format("{}/{}x{}s{}_{}_{}to{}", kernel->name, layer.kernel, layer.kernel,
-                        layer.stride, layer.extent, layer.in, layer.out);
-        auto* entry =
-            benchmark::RegisterBenchmark(name.c_str(), convolution, layer, backward, kernel.get());
-        entry->Unit(benchmark::kMillisecond);
-        if (threads() > 1) entry->UseRealTime();
+    for (const auto network :
+         std::initializer_list<std::span<const Layer>>{kResNet50, kVgg16, kSqueezeNet}) {
+      for (const Layer& layer : network) {
+        for (const auto& kernel : Registry::instance().kernels()) add(layer, backward, *kernel);
       }
     }
   }

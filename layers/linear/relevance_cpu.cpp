@@ -23,7 +23,8 @@ constexpr int64_t kChunk = 8192;
 /// A total this small carries no relevance: R / z would leave the range of float32.
 constexpr float kNothing = 1e-30f;
 
-/// One sign of the weights as a layer of its own, forward or backward.
+/// One sign of the weights as a layer of its own, forward or backward. Its kernels are told the
+/// rule: not all are accurate enough to divide by.
 struct Part {
   Node node;
   std::vector<Tensor> constants;  // by input
@@ -34,7 +35,7 @@ struct Part {
   Part(const KernelCase& whole, bool backward, Layout layout, Tensor weight, Tensor offset)
       : node(whole.node),
         constants{Tensor(), std::move(weight), std::move(offset)},
-        kernel_case{node, backward, "plain", {}, whole.outputs, {}, {}} {
+        kernel_case{node, backward, whole.rule, {}, whole.outputs, {}, {}} {
     node.inputs.resize(constants.size(), kNone);
     const bool with_offset = constants[2].defined();
     if (!with_offset) node.inputs[2] = kNone;
