@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 
 #include "engine/cpu/layout.h"
 
@@ -78,7 +79,8 @@ Winograd::Winograd(const WinogradShape& shape, const float* weight, const float*
       in_blocks_(channel_blocks(shape.in_channels, lanes_)),
       out_blocks_(channel_blocks(shape.out_channels, lanes_)),
       group_(group_of(shape)),
-      slots_(slots_of(shape)) {
+      slots_(slots_of(shape)),
+      slot_floats_(scratch_floats(shape, group_)) {
   const int64_t cuts = ceil_div(out_blocks_, kernels_->max_blocks);
   for (int64_t i = 0; i < cuts; ++i) {
     cuts_.push_back(static_cast<int>(out_blocks_ * (i + 1) / cuts - out_blocks_ * i / cuts));
@@ -228,7 +230,7 @@ void Winograd::transform_outputs(const Data& data, const Batch& batch, int64_t b
 
 /// Tiles [begin, end), group after group on the scratch of one slot.
 void Winograd::run_alone(const Data& data, int64_t begin, int64_t end, int64_t slot) const {
-  float* scratch = data.scratch + slot * scratch_floats(shape_, group_);
+  float* scratch = data.scratch + slot * slot_floats_;
   const int64_t groups = ceil_div(end - begin, group_);
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t first = begin + (end - begin) * g / groups;
@@ -256,11 +258,12 @@ void Winograd::run_together(const Data& data, ThreadPool& pool) const {
     const int64_t parts = ceil_div(batch.count, group_);
     // Units are ordered [...][part]: the weights of a cut serve all parts.
     const auto for_each_part = [&](int64_t count, auto&& f) {
-      pool.run(count * parts, [&](int64_t begin, int64_t end, int) {
+      const auto share = [&](int64_t begin, int64_t end, int) {
         for (int64_t i = begin; i < end; ++i) {
           f(i / parts, batch.count * (i % parts) / parts, batch.count * (i % parts + 1) / parts);
         }
-      });
+      };
+      pool.run(count * parts, std::ref(share));  // by reference: nothing to allocate
     };
     for_each_part(in_blocks_, [&](int64_t block, int64_t begin, int64_t end) {
       transform_inputs(data, batch, block, begin, end);

@@ -19,11 +19,10 @@
 /// 16/9 of them.
 ///
 /// Results have the same bits for any number of threads and any batch. Against exact arithmetic:
-///  - Relative to the largest output F(2) errs less than a direct convolution. F(4) errs up to
-///  twice
-///    as much for few channels and less from some 200 on, since sums over channels are made in two
-///    levels. The error scales with the largest values under a whole tile, not under one output: an
-///    output that is small beside its neighbours has fewer correct digits.
+///  - Relative to the largest output F(2) errs less than a direct convolution. F(4) errs twice as
+///    much at 16 channels, as much at some 100 and less above, since sums over channels are made in
+///    two levels. The error scales with the largest values under a whole tile, not under one
+///    output: an output that is small beside its neighbours has fewer correct digits.
 ///  - Every output that reads a NaN is NaN, and so may be outputs of the same tile that do not, up
 ///    to m - 1 pixels beyond. An infinity stays or becomes NaN. Nothing that was not finite gets
 ///    lost, and outputs whose tile reads only finite values are as they would be without.
@@ -109,6 +108,7 @@ class Winograd {
   int64_t out_blocks_;
   int64_t group_;          // tiles whose scratch stays in the L2 cache
   int64_t slots_;          // groups that there is scratch for
+  int64_t slot_floats_;    // of one group
   std::vector<int> cuts_;  // output blocks, cut into what a product takes
   Tensor weights_;         // [frequencies][cuts][in channels][B][lanes]
   Tensor bias_;            // [out blocks][lanes]

@@ -19,12 +19,12 @@
 ///     B^T[i] = the coefficients of the product over j != i of (x - p_j)
 ///     at infinity: A^T[m-1] = 1, G = [0, 0, 1], B^T = the coefficients of the product of all
 ///
-/// Points for m = 2: 0, 1, -1. For m = 4: 0, +-5/8, +-3/2, whose error is a third of that of the
-/// usual 0, +-1, +-2 and hardly above that of a direct convolution: the error grows with the norms
-/// of the three matrices, and the optimum over symmetric points is flat. All entries of A and B are
-/// exact in float32. Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR
-/// 2016; on points: Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd
-/// Convolution for Deep Neural Networks", ACM TOMS 46(4), 2020.
+/// Points for m = 2: 0, 1, -1. For m = 4: 0, +-5/8, +-3/2, whose error is less than half of that of
+/// the usual 0, +-1, +-2: it grows with the norms of the three matrices, and the optimum over
+/// symmetric points is flat. All entries of A and B are exact in float32. Lavin and Gray, "Fast
+/// Algorithms for Convolutional Neural Networks", CVPR 2016; on points: Barabasz et al., "Error
+/// Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", ACM TOMS
+/// 46(4), 2020.
 namespace camlucida {
 
 constexpr int kWinogradSmall = 2;  ///< m
