@@ -5,8 +5,7 @@
 #include "engine/cost.h"
 #include "engine/cpu/thread_pool.h"
 #include "engine/registry.h"
-#include "layers/quantised/qlinear_case.h"
-#include "layers/quantised/qlinear_conv.h"
+#include "layers/quantised/qlinear_conv_case.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "layers/quantised/qlinear_conv_cpu.cpp"
@@ -206,15 +205,10 @@ namespace {
 HWY_EXPORT(Functions);
 
 using In = QLinearConvInputs;
-using quantised::CodeCase;
-using quantised::Grid;
+using quantised::QLinearConvCase;
 
-/// A QLinearConv that the kernel takes: constant 8-bit weights and parameters, at most two axes.
-struct QConvCase {
-  ConvGeometry geometry;
-  CodeCase codes;
-  Grid weight_grid{{}, {}, DType::kUint8};
-
+/// A QLinearConv that the kernel takes.
+struct QConvCase : QLinearConvCase {
   // The rows that the kernel sees: a pointwise convolution reads the map as one row.
   int64_t in_height = 1, in_width = 1, out_height = 1, out_width = 1;
   int64_t row_words = 0;  ///< of one column phase
@@ -230,24 +224,11 @@ struct QConvCase {
       reason = why;
       return std::nullopt;
     };
-    std::optional<CodeCase> codes =
-        CodeCase::of(c, In::kX, In::kXScale, In::kXZero, In::kYScale, In::kYZero, reason);
-    if (!codes) return std::nullopt;
-    for (const size_t i : {size_t{In::kWeight}, size_t{In::kWScale}, size_t{In::kWZero}}) {
-      if (c.constant(i) == nullptr) return no("weights are not constant");
-    }
-    if (c.has(In::kBias) && c.constant(In::kBias) == nullptr) return no("bias is not constant");
-    if (size_of(c.inputs[In::kWeight].desc.dtype) != 1) return no("weights are not of 8 bits");
-    QConvCase result;
-    result.codes = *codes;
-    result.geometry = conv_geometry(c.node.attributes.as<QuantisedConvAttributes>().conv,
-                                    c.in(In::kX), c.in(In::kWeight));
+    const std::optional<QLinearConvCase> common = QLinearConvCase::of(c, reason);
+    if (!common) return std::nullopt;
+    QConvCase result{*common};
     const Window& w = result.geometry.window;
-    if (w.rank > 2) return no("three spatial axes");
     if (std::max(w.input_count(), w.output_count()) > int64_t{1} << 30) return no("map too large");
-    result.weight_grid =
-        Grid(c.constant(In::kWScale)->to_doubles(), c.constant(In::kWZero)->to_doubles(),
-             c.inputs[In::kWeight].desc.dtype);
     result.arrange(tile);
     if (result.image_words() > int64_t{1} << 28) return no("too many words");
     return result;
@@ -331,8 +312,7 @@ class QLinearConv final : public PreparedKernel {
     const ConvGeometry& g = case_.geometry;
     const auto taps = static_cast<int64_t>(offsets_.size());
     const std::vector<int64_t> codes = kernel_case.constant(In::kWeight)->to_ints();
-    std::vector<int64_t> bias(static_cast<size_t>(g.out_channels), 0);
-    if (kernel_case.has(In::kBias)) bias = kernel_case.constant(In::kBias)->to_ints();
+    const std::vector<int64_t> bias = case_.bias(kernel_case);
     const auto padded = static_cast<size_t>(g.group * blocks_ * block_);
     bias_.assign(padded, 0);
     multiplier_.assign(padded, 0.0f);
@@ -346,8 +326,7 @@ class QLinearConv final : public PreparedKernel {
       const int64_t place = m / g.group_out() * blocks_ * block_ + m % g.group_out();
       const int64_t lane = place % block_;
       bias_[static_cast<size_t>(place)] = static_cast<int32_t>(bias[static_cast<size_t>(m)]);
-      multiplier_[static_cast<size_t>(place)] =
-          requantisation(case_.codes.x.scale(), case_.weight_grid.scale(m), case_.codes.y.scale());
+      multiplier_[static_cast<size_t>(place)] = case_.multiplier(m);
       for (int64_t k = 0; k < case_.pairs; ++k) {
         for (int64_t t = 0; t < taps; ++t) {
           weights_[static_cast<size_t>(((place / block_ * case_.pairs + k) * taps + t) * block_ +

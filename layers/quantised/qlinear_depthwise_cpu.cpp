@@ -4,8 +4,7 @@
 #include "engine/cost.h"
 #include "engine/cpu/thread_pool.h"
 #include "engine/registry.h"
-#include "layers/quantised/qlinear_case.h"
-#include "layers/quantised/qlinear_conv.h"
+#include "layers/quantised/qlinear_conv_case.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "layers/quantised/qlinear_depthwise_cpu.cpp"
@@ -162,17 +161,13 @@ namespace {
 HWY_EXPORT(Functions);
 
 using In = QLinearConvInputs;
-using quantised::CodeCase;
-using quantised::Grid;
+using quantised::QLinearConvCase;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/// What the kernel takes: constant 8-bit weights and parameters, one channel per group, at most two
-/// axes, few taps, and at least one output row fits a strip.
-struct QDepthwiseCase {
-  ConvGeometry geometry;
-  CodeCase codes;
-  Grid weight_grid{{}, {}, DType::kUint8};
+/// What the kernel takes: one channel per group, few taps, and at least one output row fits a
+/// strip.
+struct QDepthwiseCase : QLinearConvCase {
   int64_t phases[2] = {1, 1};  ///< of rows and columns
   int64_t halo = 0;            ///< rows of a phase beyond those of the outputs
   int64_t pitch = 0;           ///< columns of a phase
@@ -184,24 +179,11 @@ struct QDepthwiseCase {
       reason = why;
       return std::nullopt;
     };
-    QDepthwiseCase result;
-    result.geometry = conv_geometry(c.node.attributes.as<QuantisedConvAttributes>().conv,
-                                    c.in(In::kX), c.in(In::kWeight));
+    const std::optional<QLinearConvCase> common = QLinearConvCase::of(c, reason);
+    if (!common) return std::nullopt;
+    QDepthwiseCase result{*common};
     const Window& w = result.geometry.window;
     if (result.geometry.group_in() != 1 || result.geometry.group == 1) return no("not depthwise");
-    if (w.rank > 2) return no("three spatial axes");
-    std::optional<CodeCase> codes =
-        CodeCase::of(c, In::kX, In::kXScale, In::kXZero, In::kYScale, In::kYZero, reason);
-    if (!codes) return std::nullopt;
-    for (const size_t i : {size_t{In::kWeight}, size_t{In::kWScale}, size_t{In::kWZero}}) {
-      if (c.constant(i) == nullptr) return no("weights are not constant");
-    }
-    if (c.has(In::kBias) && c.constant(In::kBias) == nullptr) return no("bias is not constant");
-    if (size_of(c.inputs[In::kWeight].desc.dtype) != 1) return no("weights are not of 8 bits");
-    result.codes = *codes;
-    result.weight_grid =
-        Grid(c.constant(In::kWScale)->to_doubles(), c.constant(In::kWZero)->to_doubles(),
-             c.inputs[In::kWeight].desc.dtype);
     if (w.kernel_count() > kMaxTaps) return no("too many taps");
     result.phases[0] = w.stride[1];
     result.phases[1] = w.stride[2];
@@ -241,16 +223,8 @@ class QLinearDepthwise final : public PreparedKernel {
       const int64_t zero = c.weight_grid.zero(static_cast<int64_t>(i / offsets_.size()));
       weights_.push_back(static_cast<float>(codes[i] - zero));
     }
-    bias_.assign(static_cast<size_t>(g.out_channels), 0);
-    if (kernel_case.has(In::kBias)) {
-      const std::vector<int64_t> bias = kernel_case.constant(In::kBias)->to_ints();
-      std::transform(bias.begin(), bias.end(), bias_.begin(),
-                     [](int64_t value) { return static_cast<int32_t>(value); });
-    }
-    for (int64_t m = 0; m < g.out_channels; ++m) {
-      multiplier_.push_back(
-          requantisation(c.codes.x.scale(), c.weight_grid.scale(m), c.codes.y.scale()));
-    }
+    for (const int64_t bias : c.bias(kernel_case)) bias_.push_back(static_cast<int32_t>(bias));
+    for (int64_t m = 0; m < g.out_channels; ++m) multiplier_.push_back(c.multiplier(m));
   }
 
   size_t packed_bytes() const override { return weights_.size() * sizeof(float); }
