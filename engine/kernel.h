@@ -44,6 +44,23 @@ bool channels_last_is_plain(const Shape& shape);
 /// the plan's precision; gradients and everything else in their own type.
 DType stored_type(const TensorDesc& desc, Layout layout, Precision precision, bool gradient);
 
+/// What is left to be done in backward with the gradient that a node's layer sends to its input 0:
+///
+///     dx = (layer's gradient + addend) * f'(x)
+///
+/// A kernel that does it all saves writing dx and reading it again. It says so in its Offer; behind
+/// the others the planner puts steps.
+struct GradientTail {
+  /// Whether another reader of the value has sent a gradient: it is one more grad_output, behind
+  /// those of the outputs, of the shape of input 0.
+  bool addend = false;
+  /// f, of which input 0 is the output and whose derivative follows from that; null = none. With it
+  /// a kernel that does the tail reads input 0.
+  const Epilogue* function = nullptr;
+
+  bool empty() const { return !addend && function == nullptr; }
+};
+
 /// What the planner asks kernels about: one node, forward or backward, at known shapes.
 struct KernelCase {
   const Node& node;
@@ -61,8 +78,10 @@ struct KernelCase {
   std::vector<Port> outputs;  ///< forward outputs
   /// Backward: which inputs' gradients are wanted. Gradients have the shape of their value.
   std::vector<bool> wanted;
-  /// Backward: layout the gradient of each output has at present (a hint, like Port::layout).
+  /// Backward: layout the gradient of each output has at present (a hint, like Port::layout), then,
+  /// with GradientTail::addend, that of the addend.
   std::vector<Layout> grad_layouts;
+  GradientTail tail;
   /// The GPU planned for, to upload packed weights to; null on the processor.
   std::shared_ptr<Gpu> gpu = nullptr;
   Precision precision = Precision::kFp32;
@@ -88,6 +107,7 @@ struct Offer {
   std::vector<Layout> grad_inputs;
   size_t scratch_bytes = 0;  ///< from the arena, 64-byte aligned
   bool in_place = false;     ///< output 0 may be the buffer of input 0
+  bool does_tail = false;    ///< KernelCase::tail is part of it
   int variant = 0;           ///< for prepare()
 
   static Offer no(std::string reason) {

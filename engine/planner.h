@@ -56,6 +56,8 @@ class Planner {
   /// How a GPU plan would run the case on the processor, copies there and back included.
   Choice choose_host(const KernelCase& kernel_case) const;
   double reorder_cost(const KernelCase& kernel_case, const Offer& offer) const;
+  /// Of the steps that do KernelCase::tail behind a kernel that does not.
+  double tail_cost(const KernelCase& kernel_case, const Offer& offer) const;
   Step make_step(const KernelCase& kernel_case, Choice choice, const Node& node, NodeId id);
   /// Buffer of the value in that layout; adds a reorder step to `steps` if there is none yet.
   BufferId in_layout(ValueId value, Layout layout, std::vector<Step>& steps);
@@ -72,6 +74,11 @@ class Planner {
   Location differentiate_epilogues(const Node& node, Location gradient);
   Location differentiate_unary(const Node& node, const Epilogue& epilogue, Location gradient);
   KernelCase make_backward_case(const Node& node, const std::vector<Location>& gradients) const;
+  /// What comes next for the gradient of input 0 of a node of the graph, whose layer backward is
+  /// `kernel_case`.
+  GradientTail tail_of(const Node& fused, const KernelCase& kernel_case) const;
+  /// Enters into `step` that its kernel does the tail of the gradient of `source`.
+  void take_tail(const GradientTail& tail, ValueId source, const Offer& offer, Step& step);
   void contribute(ValueId value, Location gradient);
   Location gradient_of(ValueId value);
   Location sum(Location a, Location b, const TensorDesc& desc);
@@ -96,7 +103,8 @@ class Planner {
   std::vector<bool> cut_;                         // values gradients flow through
   std::vector<std::vector<Location>> locations_;  // by value, one per layout it exists in
   std::vector<std::vector<Location>> gradients_;  // by value, contributions not yet summed
-  std::set<BufferId> pinned_;                     // alive to the end
+  std::set<ValueId> passed_;   // their gradients have passed their node's last epilogue
+  std::set<BufferId> pinned_;  // alive to the end
 };
 
 }  // namespace camlucida

@@ -63,7 +63,10 @@ void Planner::differentiate(const Node& fused) {
     contribute(node.inputs[0], Location{plain, Layout::kPlain});
     return;
   }
-  const KernelCase kernel_case = make_backward_case(node, gradients);
+  KernelCase kernel_case = make_backward_case(node, gradients);
+  const GradientTail tail = tail_of(fused, kernel_case);
+  if (tail.addend) kernel_case.grad_layouts.push_back(gradient_of(node.inputs[0]).layout);
+  kernel_case.tail = tail;
   if (std::none_of(kernel_case.wanted.begin(), kernel_case.wanted.end(),
                    [](bool w) { return w; })) {
     return;
@@ -76,15 +79,18 @@ void Planner::differentiate(const Node& fused) {
   const Offer offer = choice.offer;
   Step step = make_step(kernel_case, std::move(choice), node, kNone);
   step.operation += " backward";
+  std::vector<std::pair<ValueId, Location>> sent;
+  const bool through = offer.does_tail && tail.function != nullptr;
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const ValueId id = node.inputs[i];
-    const bool reads = id != kNone && !is_constant(id) && saves.reads_input(i, kernel_case.wanted);
+    const bool reads = id != kNone && !is_constant(id) &&
+                       (saves.reads_input(i, kernel_case.wanted) || (through && i == 0));
     step.inputs.push_back(reads ? in_layout(id, layout_at(offer.inputs, i), plan_->backward_)
                                 : kNone);
     const bool wanted = kernel_case.wanted[i];
     const Layout layout = layout_at(offer.grad_inputs, i);
     step.grad_inputs.push_back(wanted ? add_buffer(desc(id), layout, true) : kNone);
-    if (wanted) contribute(id, Location{step.grad_inputs[i], layout});
+    if (wanted) sent.emplace_back(id, Location{step.grad_inputs[i], layout});
   }
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     const ValueId id = node.outputs[i];
@@ -96,7 +102,48 @@ void Planner::differentiate(const Node& fused) {
                                     : reorder(gradients[i], layout_at(offer.grad_outputs, i),
                                               desc(id), true, plan_->backward_));
   }
+  if (offer.does_tail) take_tail(tail, node.inputs[0], offer, step);
+  for (const auto& [id, gradient] : sent) contribute(id, gradient);
   plan_->backward_.push_back(std::move(step));
+}
+
+GradientTail Planner::tail_of(const Node& fused, const KernelCase& kernel_case) const {
+  const std::vector<ValueId>& inputs = kernel_case.node.inputs;
+  const ValueId source = inputs[0];
+  if (!kernel_case.wanted[0] || fused.layer->rule(plan_->needs_.rule) != nullptr ||
+      std::count(inputs.begin(), inputs.end(), source) > 1) {
+    return {};
+  }
+  GradientTail tail{.addend = !gradients_[static_cast<size_t>(source)].empty()};
+  // The function comes behind the sum of all gradients: this reader's has to be the last.
+  const Value& value = plan_->graph_.value(source);
+  const bool is_last =
+      std::all_of(value.consumers.begin(), value.consumers.end(),
+                  [&](NodeId reader) { return &plan_->graph_.node(reader) >= &fused; });
+  const bool is_target = std::find(targets_.begin(), targets_.end(), source) != targets_.end();
+  if (!is_last || is_target || value.producer == kNone) return tail;
+  const Node& producer = plan_->graph_.node(value.producer);
+  if (producer.epilogues.empty() || producer.epilogues.back().operand != kNone) return tail;
+  const Epilogue& function = producer.epilogues.back();
+  if (function.layer->rule(plan_->needs_.rule) == nullptr && function.layer->saves.outputs) {
+    tail.function = &function;
+  }
+  return tail;
+}
+
+void Planner::take_tail(const GradientTail& tail, ValueId source, const Offer& offer, Step& step) {
+  if (tail.addend) {
+    const Location addend = gradient_of(source);
+    step.operation += "+GradientSum";
+    step.grad_outputs.push_back(reorder(addend,
+                                        layout_at(offer.grad_outputs, step.grad_outputs.size()),
+                                        desc(source), true, plan_->backward_));
+    gradients_[static_cast<size_t>(source)].clear();
+  }
+  if (tail.function != nullptr) {
+    step.operation += "+" + tail.function->layer->name + " backward";
+    passed_.insert(source);
+  }
 }
 
 KernelCase Planner::make_backward_case(const Node& node,
@@ -115,7 +162,9 @@ KernelCase Planner::make_backward_case(const Node& node,
 }
 
 Plan::Location Planner::differentiate_epilogues(const Node& node, Location gradient) {
-  for (auto epilogue = node.epilogues.rbegin(); epilogue != node.epilogues.rend(); ++epilogue) {
+  auto epilogue = node.epilogues.rbegin();
+  if (passed_.count(node.outputs[0]) > 0) ++epilogue;  // the reader's kernel has done it
+  for (; epilogue != node.epilogues.rend(); ++epilogue) {
     if (epilogue->operand == kNone) {
       gradient = differentiate_unary(node, *epilogue, gradient);
       continue;

@@ -124,7 +124,8 @@ double Planner::reorder_cost(const KernelCase& kernel_case, const Offer& offer) 
   };
   const Saves& saves = kernel_case.node.layer->saves_under(kernel_case.rule);
   for (size_t i = 0; i < kernel_case.inputs.size(); ++i) {
-    if (kernel_case.backward && !saves.reads_input(i, kernel_case.wanted)) continue;
+    const bool in_tail = i == 0 && offer.does_tail && kernel_case.tail.function != nullptr;
+    if (kernel_case.backward && !in_tail && !saves.reads_input(i, kernel_case.wanted)) continue;
     add(kernel_case.inputs[i], layout_at(offer.inputs, i), false);
   }
   for (size_t i = 0; kernel_case.backward && i < kernel_case.outputs.size(); ++i) {
@@ -135,7 +136,20 @@ double Planner::reorder_cost(const KernelCase& kernel_case, const Offer& offer) 
     gradient.layout = layout_at(kernel_case.grad_layouts, i);
     add(gradient, layout_at(offer.grad_outputs, i), true);
   }
+  if (offer.does_tail && kernel_case.tail.addend) {
+    const size_t i = kernel_case.outputs.size();
+    KernelCase::Port addend = kernel_case.inputs[0];
+    addend.layout = layout_at(kernel_case.grad_layouts, i);
+    add(addend, layout_at(offer.grad_outputs, i), true);
+  }
   return cost;
+}
+
+double Planner::tail_cost(const KernelCase& kernel_case, const Offer& offer) const {
+  if (offer.does_tail || kernel_case.tail.empty()) return 0;
+  const int64_t bytes = 3 * kernel_case.inputs[0].desc.bytes();
+  const double pass = on_gpu() ? cost::gpu_pass(bytes) : cost::kStepNs + cost::bytes(bytes);
+  return (kernel_case.tail.addend ? pass : 0) + (kernel_case.tail.function != nullptr ? pass : 0);
 }
 
 bool Planner::coincide(const TensorDesc& value, Layout a, Layout b, bool gradient) const {
@@ -160,7 +174,8 @@ Planner::Choice Planner::choose(const KernelCase& kernel_case) {
   best.offer = offer_reference(kernel_case);
   best.offer.cost_ns +=
       static_cast<double>(multiply_adds_of(kernel_case)) / cost::kScalarMultiplyAddsPerNs;
-  best.total_ns = best.offer.cost_ns + reorder_cost(kernel_case, best.offer);
+  best.total_ns = best.offer.cost_ns + reorder_cost(kernel_case, best.offer) +
+                  tail_cost(kernel_case, best.offer);
   if (!plan_->options_.reference_only) choose_among(kernel_case, Device::kCpu, best);
   return best;
 }
@@ -176,7 +191,8 @@ Planner::Choice Planner::choose_host(const KernelCase& kernel_case) const {
       if (port.present && port.constant == nullptr) bytes += port.desc.bytes();
     }
   }
-  std::fill(host_case.grad_layouts.begin(), host_case.grad_layouts.end(), Layout::kPlain);
+  host_case.tail = {};
+  if (host_case.backward) host_case.grad_layouts.assign(host_case.outputs.size(), Layout::kPlain);
   Choice best;
   best.offer = offer_reference(host_case);
   best.offer.cost_ns +=
@@ -227,7 +243,8 @@ void Planner::choose_among(const KernelCase& kernel_case, Device device, Choice&
                           plain(offer.grad_outputs) && plain(offer.grad_inputs))) {
         continue;
       }
-      const double total = offer.cost_ns + (plain_only ? 0.0 : reorder_cost(kernel_case, offer));
+      const double around = reorder_cost(kernel_case, offer) + tail_cost(kernel_case, offer);
+      const double total = offer.cost_ns + (plain_only ? 0.0 : around);
       if (total < best.total_ns) {
         if (best.kernel != nullptr || device == Device::kCpu) {
           losers.emplace_back(best.kernel != nullptr ? best.kernel->name : "reference",

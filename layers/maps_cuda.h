@@ -67,6 +67,19 @@ CAMLUCIDA_PORTABLE inline void load_floats(const T* from, float (&to)[kWidth]) {
   }
 }
 
+/// The same from element `at` on of a tensor of the type `type`.
+template <int kWidth>
+CAMLUCIDA_PORTABLE inline void load_floats_of(DType type, const void* from, int64_t at,
+                                              float (&to)[kWidth]) {
+  if (type == DType::kFloat16) {
+    load_floats(static_cast<const Half*>(from) + at, to);
+  } else if (type == DType::kBFloat16) {
+    load_floats(static_cast<const BFloat16*>(from) + at, to);
+  } else {
+    load_floats(static_cast<const float*>(from) + at, to);
+  }
+}
+
 template <int kWidth, class T>
 CAMLUCIDA_PORTABLE inline void store_floats(T* to, const float (&from)[kWidth]) {
   constexpr int kStep = kWidth < kPackWidth<T> ? kWidth : kPackWidth<T>;

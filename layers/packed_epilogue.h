@@ -34,6 +34,13 @@ CAMLUCIDA_PORTABLE inline void apply_epilogue(const GpuEpilogue& epilogue, int64
   if (!epilogue.add_first) {
     for (int k = 0; k < kWidth; ++k) values[k] += terms[k];
   }
+  if constexpr (std::is_same_v<T, float>) {  // gradients are
+    if (epilogue.source != nullptr) {
+      float source[kWidth];
+      load_floats_of(epilogue.source_type, epilogue.source, offset, source);
+      for (int k = 0; k < kWidth; ++k) values[k] *= epilogue.slope(source[k]);
+    }
+  }
 }
 
 /// y = epilogue(y) in place, kWidth channels of one pixel per call.

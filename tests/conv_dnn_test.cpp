@@ -38,6 +38,7 @@ class LoopConv final : public DnnConv {
   void run(Stream&, const DnnConvArgs& args) const noexcept override {
     EXPECT_EQ(args.bias != nullptr, done_.bias);
     EXPECT_EQ(args.addend != nullptr, done_.addend);
+    EXPECT_EQ(args.source != nullptr, done_.mask);
     std::memset(args.scratch, 1, kScratch);
     const auto& p = problem_;
     const int64_t outputs = p.batch * p.out_channels * volume(p.output);
@@ -105,6 +106,7 @@ class LoopConv final : public DnnConv {
     const double addend = done_.addend ? load_float(problem_.type, args.addend, i) : 0.0;
     if (done_.bias) sum += load_float(done_.bias_type(problem_.type), args.bias, channel);
     if (done_.addend_first) sum += addend;
+    if (done_.mask && !(load_float(done_.mask_type, args.source, i) > 0)) sum = 0;
     switch (done_.activation) {
       case DnnActivation::kIdentity:
         break;
@@ -181,6 +183,7 @@ class ConvDnn : public ::testing::TestWithParam<Precision> {
         if (!HasFailure()) {
           runs += test::check_gpu_epilogues(kernels.registry(), c, GetParam());
         }
+        if (!HasFailure()) runs += test::check_gpu_tails(kernels.registry(), c, GetParam());
         if (HasFailure()) return runs;
       }
     }
@@ -193,19 +196,24 @@ TEST_P(ConvDnn, MatchesTheReference) {
   EXPECT_GT(check(kernels), 100);
   std::set<DnnActivation> activations;
   bool has_addend_behind = false, is_transposed = false, is_grouped = false;
+  bool has_mask = false, has_addend_back = false;
   for (const DnnConvProblem& p : kernels.seen()) {
     activations.insert(p.epilogue.activation);
     has_addend_behind |= p.epilogue.addend && !p.epilogue.addend_first;
     is_transposed |= p.backward && p.type != DType::kFloat32;
     is_grouped |= p.groups > 1;
-    EXPECT_TRUE(!p.backward || p.epilogue.empty());
+    has_mask |= p.epilogue.mask;
+    has_addend_back |= p.backward && p.epilogue.addend;
+    EXPECT_TRUE(!p.epilogue.mask || p.backward) << p.key();
     EXPECT_EQ(p.tf32, p.type == DType::kFloat32 && GetParam() != Precision::kFp32);
-    EXPECT_TRUE(p.epilogue.empty() || p.epilogue.bias) << p.key();
+    EXPECT_EQ(p.epilogue.bias, !p.backward && !p.epilogue.empty()) << p.key();
   }
   const bool halves = GetParam() == Precision::kFp16 || GetParam() == Precision::kBf16;
   EXPECT_EQ(is_transposed, halves);
   EXPECT_TRUE(is_grouped);
   EXPECT_TRUE(has_addend_behind);
+  EXPECT_TRUE(has_mask);
+  EXPECT_TRUE(has_addend_back);
   EXPECT_GE(activations.size(), 2u);
 }
 

@@ -160,7 +160,7 @@ TEST(DirectConv, KeepsNan) {
     Tensor y(Shape{columns * block});
     x.floats()[9 * block + 1] = std::numeric_limits<float>::quiet_NaN();
     ThreadPool pool(1);
-    DirectConv(shape, weight.data(), nullptr, epilogue).run(x.floats(), y.floats(), nullptr, pool);
+    DirectConv(shape, weight.data(), nullptr, epilogue).run(x.floats(), y.floats(), {}, pool);
     for (int64_t i = 0; i < columns * block; ++i) {
       const bool reads = std::abs(i / block - 9) <= 1;
       EXPECT_EQ(std::isnan(y.floats()[i]), reads) << hwy::TargetName(target) << " element " << i;

@@ -121,6 +121,13 @@ std::vector<DnnEpilogue> other_epilogues() {
       {.bias = true, .addend = true, .addend_first = false, .activation = DnnActivation::kRelu}};
 }
 
+/// What comes behind the way back.
+std::vector<DnnEpilogue> tails(DType of_activations) {
+  return {{.addend = true},
+          {.mask = true, .mask_type = of_activations},
+          {.addend = true, .mask = true, .mask_type = of_activations}};
+}
+
 class NeedsCudnn : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -151,6 +158,11 @@ TEST(DnnConvProblems, KeysTellProblemsApart) {
       shape.problem.backward = true;
       keys.insert(shape.problem.key());
       ++problems;
+      for (const DnnEpilogue& tail : tails(DType::kFloat16)) {
+        shape.problem.epilogue = tail;
+        keys.insert(shape.problem.key());
+        ++problems;
+      }
     }
   }
   EXPECT_EQ(keys.size(), problems);
@@ -270,6 +282,10 @@ TEST_F(DnnGraphs, HoldEveryShapeTypeAndEpilogue) {
       p.epilogue = {};
       p.backward = true;
       EXPECT_NO_THROW(dnn_conv_graph(p, {}, {})) << p.key();
+      for (const DnnEpilogue& tail : tails(DType::kBFloat16)) {
+        p.epilogue = tail;
+        EXPECT_NO_THROW(dnn_conv_graph(p, tail, {})) << p.key();
+      }
     }
   }
 }
@@ -382,6 +398,23 @@ TEST_P(DnnPlans, ServeTheWayBack) {
       shape.problem.backward = true;
       expect_plan(shape.problem);
       if (HasFatalFailure()) return;
+    }
+  }
+}
+
+/// Gradients are float32, whose products may be rounded to TF32 where anything may be rounded.
+/// Whether the kernels compile shows on a GPU only.
+TEST_P(DnnPlans, MaskTheWayBackInKernelsThatAreCompiled) {
+  for (const DType activations : {DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
+    DnnConvProblem p = square(64, 64, 28, 3);
+    p.backward = p.tf32 = true;
+    for (const DnnEpilogue& tail : tails(activations)) {
+      p.epilogue = tail;
+      SCOPED_TRACE(p.key());
+      const auto graph = dnn_conv_graph(p, tail, device());
+      const std::vector<DnnConfig> configs = accepted(p, *graph);
+      EXPECT_TRUE(std::any_of(configs.begin(), configs.end(),
+                              [](const DnnConfig& c) { return c.is_compiled(); }));
     }
   }
 }

@@ -152,4 +152,39 @@ int check_gpu_epilogues(const Registry& registry, const LayerCase& layer_case,
   return runs;
 }
 
+int check_gpu_tails(const Registry& registry, const LayerCase& layer_case, Precision precision) {
+  int runs = 0;
+  const LayerCase c = rounded(layer_case, precision);
+  if (!is_finite(c)) return 0;
+  Expectations expectations(c);
+  const std::shared_ptr<Stream>& stream = stream_of(1);
+  for (Situation situation : situations_of(c, Layout::kChannelsLast, precision)) {
+    if (!situation.backward || situation.rule != "plain" || !situation.wanted[0]) continue;
+    for (const TailCase& tail : tail_cases(registry, c)) {
+      SCOPED_TRACE(tail.name);
+      situation.tail = tail.tail();
+      const KernelBench bench(c, situation, {}, stream);
+      for (const auto& kernel : registry.kernels()) {
+        if (!serves(*kernel, *c.layer, situation, Device::kCuda)) continue;
+        for (const Offer& offer : kernel->offer(bench.kernel_case())) {
+          if (!offer.possible || !offer.does_tail) continue;
+          SCOPED_TRACE(name_of_run(*kernel, situation, offer));
+          const Expected expected = tail.behind(c, expectations.of(situation));
+          const auto prepared = kernel->prepare(bench.kernel_case(), offer);
+          const auto run = [&] {
+            return bench.run(*prepared, offer, 1, false, expected.outputs, expected.cotangents);
+          };
+          const Doubles first = run();
+          expect_close(first, expected.results,
+                       gpu_tolerance(precision, expected.tolerance, stream->gpu()));
+          expect_same_bits(first, run(), "from run to run");
+          ++runs;
+          if (::testing::Test::HasFailure()) return runs;
+        }
+      }
+    }
+  }
+  return runs;
+}
+
 }  // namespace camlucida::test

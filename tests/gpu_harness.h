@@ -21,6 +21,8 @@ std::shared_ptr<Gpu> test_gpu(int threads = 1);
 int check_gpu_kernels(const Registry& registry, const LayerCase& layer_case, Precision precision);
 /// The same forward with sums and activations fused behind, for layers that are hosts.
 int check_gpu_epilogues(const Registry& registry, const LayerCase& layer_case, Precision precision);
+/// The same backward with KernelCase::tail, for the kernels that do it.
+int check_gpu_tails(const Registry& registry, const LayerCase& layer_case, Precision precision);
 
 /// How far a result may be from one without rounding, of the largest value: `fp32` in fp32, and
 /// eight roundings of operands in the others.

@@ -43,6 +43,7 @@ class GpuLayers : public ::testing::TestWithParam<Parameter> {
     const test::LayerCase c(*GetParam().layer, *GetParam().example);
     int runs = test::check_gpu_kernels(Registry::instance(), c, precision);
     if (!HasFailure()) runs += test::check_gpu_epilogues(Registry::instance(), c, precision);
+    if (!HasFailure()) runs += test::check_gpu_tails(Registry::instance(), c, precision);
     RecordProperty("runs", runs);
   }
 };
@@ -54,6 +55,19 @@ TEST_P(GpuLayers, Bf16) { check(Precision::kBf16); }
 
 INSTANTIATE_TEST_SUITE_P(All, GpuLayers, ::testing::ValuesIn(all_examples()), test_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GpuLayers);
+
+/// The layers behind which networks add gradients up or mask them do so themselves.
+TEST(GpuKernels, DoTheTailsOfConvolutionalNetworks) {
+  for (const char* name : {"Conv", "BatchNormalization", "MaxPool", "GlobalAveragePool"}) {
+    const LayerDef& layer = Registry::instance().require(name);
+    int runs = 0;
+    for (const Example& example : layer.examples) {
+      runs += test::check_gpu_tails(Registry::instance(), test::LayerCase(layer, example),
+                                    Precision::kFp16);
+    }
+    EXPECT_GT(runs, 0) << name;
+  }
+}
 
 /// What a convolutional network is made of never leaves the GPU.
 TEST(GpuKernels, ServeTheLayersOfConvolutionalNetworks) {

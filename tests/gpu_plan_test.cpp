@@ -15,6 +15,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using testing::kClasses;
+using ::testing::Not;
 using testing::random_tensor;
 using testing::residual_net;
 
@@ -138,6 +139,48 @@ TEST(GpuPlans, FusesWhatTheProcessorFuses) {
   for (const auto& step : plan->forward_steps()) operations.push_back(step.operation);
   EXPECT_THAT(operations, Contains("Conv+Relu"));
   EXPECT_THAT(operations, Contains("Conv+Add+Relu"));
+}
+
+/// What is added up and masked behind a gradient costs no step of its own.
+TEST(GpuPlans, FusesTheTailsOfGradients) {
+  const auto plan = compile({.gradient_to = {"x"}}, on_gpu());
+  std::vector<std::string> operations;
+  for (const auto& step : plan->backward_steps()) operations.push_back(step.operation);
+  EXPECT_THAT(operations, Contains("GlobalAveragePool backward+Relu backward"));
+  EXPECT_THAT(operations, Contains("Conv backward+GradientSum+Relu backward"));
+  EXPECT_THAT(operations, Not(Contains("GradientSum")));
+  EXPECT_THAT(operations, Not(Contains("Relu backward")));
+}
+
+/// A gradient that is asked for is that of the value, not of what came before its function.
+TEST(GpuPlans, DoesNotMaskAGradientThatIsAskedFor) {
+  const Needs needs{.gradient_to = {"x", "relu1"}};
+  Session processor(compile(needs));
+  Session session(compile(needs, on_gpu()));
+  for (Session* one : {&processor, &session}) {
+    one->forward(random_tensor(kInput, 42));
+    one->backward(random_tensor({2, kClasses}, 7));
+  }
+  for (const char* name : {"x", "relu1"}) {
+    EXPECT_LE(max_difference(session.gradient(name), processor.gradient(name)), 1e-5) << name;
+  }
+}
+
+/// Rules for rectifiers say how a gradient gets through them: sums are fused, masks are not.
+TEST(GpuPlans, FusesNoMaskUnderAnotherRule) {
+  const Needs needs{.gradient_to = {"x"}, .rule = "guided"};
+  const auto plan = compile(needs, on_gpu());
+  std::vector<std::string> operations;
+  for (const auto& step : plan->backward_steps()) operations.push_back(step.operation);
+  EXPECT_THAT(operations, Contains("Conv backward+GradientSum"));
+  EXPECT_THAT(operations, Contains("Relu backward"));
+  Session processor(compile(needs));
+  Session session(plan);
+  for (Session* one : {&processor, &session}) {
+    one->forward(random_tensor(kInput, 42));
+    one->backward(random_tensor({2, kClasses}, 7));
+  }
+  EXPECT_LE(max_difference(session.gradient("x"), processor.gradient("x")), 1e-5);
 }
 
 TEST(GpuPlans, StoresActivationsInThePrecision) {

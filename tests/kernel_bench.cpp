@@ -151,6 +151,8 @@ KernelBench::KernelBench(const LayerCase& layer_case, const Situation& situation
     kernel_case_.outputs.push_back(port);
     kernel_case_.grad_layouts.push_back(port.layout);
   }
+  kernel_case_.tail = situation_.tail;
+  if (situation_.tail.addend) kernel_case_.grad_layouts.push_back(kernel_case_.inputs[0].layout);
   kernel_case_.backward = situation_.backward;
   kernel_case_.rule = situation_.rule;
   kernel_case_.wanted = situation_.wanted;
@@ -182,7 +184,9 @@ Doubles KernelBench::run(const PreparedKernel& kernel, const Offer& offer, int t
   std::vector<Buffer> in, out, grad_out, grad_in;
   for (size_t i = 0; i < case_.inputs.size(); ++i) {
     const TensorDesc& desc = case_.input_descs[i];
-    const bool given = case_.is_data(i) && (!backward || saves.reads_input(i, situation_.wanted));
+    const bool in_tail = i == 0 && offer.does_tail && situation_.tail.function != nullptr;
+    const bool given =
+        case_.is_data(i) && (!backward || in_tail || saves.reads_input(i, situation_.wanted));
     in.push_back(given ? holding(desc, layout_at(offer.inputs, i), false, case_.inputs[i])
                        : Buffer());
     const bool wanted = backward && situation_.wanted[i];
@@ -197,6 +201,10 @@ Doubles KernelBench::run(const PreparedKernel& kernel, const Offer& offer, int t
     out.push_back(saves.outputs ? holding(desc, layout_at(offer.outputs, i), false, outputs[i])
                                 : Buffer());
     grad_out.push_back(holding(desc, layout_at(offer.grad_outputs, i), true, cotangents[i]));
+  }
+  if (offer.does_tail && situation_.tail.addend) {
+    grad_out.push_back(holding(case_.input_descs[0], layout_at(offer.grad_outputs, grad_out.size()),
+                               true, cotangents.back()));
   }
   const Buffer scratch(offer.scratch_bytes);
   Mirror mirror(stream_);
@@ -430,18 +438,19 @@ std::vector<Situation> situations_of(const LayerCase& c, Layout hint, Precision 
 
 namespace {
 
+/// The function of a layer without attributes and with one input, as the planner attaches it.
+std::optional<Epilogue> unary_epilogue(const Registry& registry, const char* name) {
+  const LayerDef* layer = registry.find(name);
+  if (layer == nullptr || !layer->unary) return {};
+  const auto function = layer->unary(InferContext{layer->prototype, {}, {}, 1});
+  if (!function) return {};
+  return Epilogue{layer, layer->prototype, kNone, *function, {}};
+}
+
 /// A sum with another value of the output's shape, then activations.
 std::vector<std::vector<Epilogue>> epilogue_chains(const Registry& registry, int operand) {
-  const auto unary = [&](const char* name) {
-    const LayerDef* layer = registry.find(name);
-    if (layer == nullptr || !layer->unary) return std::optional<Epilogue>();
-    const InferContext context{layer->prototype, {}, {}, 1};
-    const auto function = layer->unary(context);
-    if (!function) return std::optional<Epilogue>();
-    return std::optional(Epilogue{layer, layer->prototype, kNone, *function, {}});
-  };
-  const auto relu = unary("Relu");
-  const auto sigmoid = unary("Sigmoid");
+  const auto relu = unary_epilogue(registry, "Relu");
+  const auto sigmoid = unary_epilogue(registry, "Sigmoid");
   std::vector<std::vector<Epilogue>> chains;
   if (relu) chains.push_back({*relu});
   if (sigmoid) chains.push_back({*sigmoid});
@@ -454,6 +463,12 @@ std::vector<std::vector<Epilogue>> epilogue_chains(const Registry& registry, int
     }
   }
   return chains;
+}
+
+double largest(const std::vector<double>& values) {
+  double result = 0;
+  for (const double value : values) result = std::max(result, std::abs(value));
+  return result;
 }
 
 std::string operation_of(const std::vector<Epilogue>& chain) {
@@ -495,6 +510,43 @@ std::vector<FusedCase> fused_cases(const Registry& registry, const LayerCase& c)
       epilogue.layer->forward(context);
     }
     cases.push_back(std::move(fused));
+  }
+  return cases;
+}
+
+Expected TailCase::behind(const LayerCase& c, Expected bare) const {
+  std::vector<double>& gradient = bare.results[0];
+  const double before = largest(gradient);
+  if (!addend.empty()) bare.cotangents.push_back(addend);
+  for (size_t i = 0; i < addend.size(); ++i) gradient[i] += addend[i];
+  if (function) gradient = through(c, gradient);
+  // Where much of a gradient is masked, what it was rounded to weighs more.
+  const double after = largest(gradient);
+  if (after > 0 && before > after) bare.tolerance *= before / after;
+  return bare;
+}
+
+std::vector<double> TailCase::through(const LayerCase& c, std::vector<double>& gradient) const {
+  const TensorDesc& desc = c.input_descs[0];
+  std::vector<double> x = c.inputs[0];
+  std::vector<double> result(gradient.size(), 0.0);
+  const RefTensor saved{desc.dtype, desc.shape, x.data()};
+  RefContext context{function->attributes, {saved}, {saved}, {}, {}};
+  context.grad_outputs.push_back(RefTensor{desc.dtype, desc.shape, gradient.data()});
+  context.grad_inputs.push_back(RefTensor{desc.dtype, desc.shape, result.data()});
+  function->layer->backward(context);
+  return result;
+}
+
+std::vector<TailCase> tail_cases(const Registry& registry, const LayerCase& c) {
+  const std::vector<double> addend = make_data(c.input_descs[0], -2, 2, "addend");
+  std::vector<TailCase> cases = {TailCase{{}, addend, "GradientSum"}};
+  // A rectifier, a clamp and a curve.
+  for (const char* name : {"Relu", "Clip", "Sigmoid"}) {
+    const std::optional<Epilogue> function = unary_epilogue(registry, name);
+    if (!function) continue;
+    cases.push_back({function, {}, name});
+    cases.push_back({function, addend, std::string("GradientSum+") + name});
   }
   return cases;
 }

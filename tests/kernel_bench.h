@@ -21,6 +21,7 @@ struct Situation {
   std::vector<bool> wanted = {};  ///< backward
   Layout hint = Layout::kPlain;   ///< of float32 data with channels
   Precision precision = Precision::kFp32;
+  GradientTail tail = {};  ///< backward
 };
 
 /// Both directions, every rule, all sensible choices of wanted gradients, plain and with `hint`.
@@ -39,7 +40,8 @@ class KernelBench {
   const KernelCase& kernel_case() const { return kernel_case_; }
 
   /// What a run left behind, in row-major order: outputs, or gradients of the wanted inputs.
-  /// Reports writes beyond a buffer. `threads`: 1, 2 or 3, on the processor.
+  /// Reports writes beyond a buffer. `threads`: 1, 2 or 3, on the processor. The addend of a tail
+  /// is one more cotangent.
   Doubles run(const PreparedKernel& kernel, const Offer& offer, int threads, bool in_place,
               const Doubles& outputs, const Doubles& cotangents) const;
 
@@ -96,5 +98,21 @@ struct FusedCase {
 };
 /// The usual chains behind the layer; none if it is no host.
 std::vector<FusedCase> fused_cases(const Registry& registry, const LayerCase& layer_case);
+
+/// What may come behind a layer backward.
+struct TailCase {
+  std::optional<Epilogue> function;  ///< of which input 0 is taken to be the output
+  std::vector<double> addend;        ///< empty: none
+  std::string name;                  ///< "GradientSum+Relu"
+
+  GradientTail tail() const { return {!addend.empty(), function ? &*function : nullptr}; }
+  /// (gradient + addend) * f'(x) in the place of the gradient of input 0, with the addend as one
+  /// more cotangent.
+  Expected behind(const LayerCase& layer_case, Expected bare) const;
+
+ private:
+  std::vector<double> through(const LayerCase& layer_case, std::vector<double>& gradient) const;
+};
+std::vector<TailCase> tail_cases(const Registry& registry, const LayerCase& layer_case);
 
 }  // namespace camlucida::test

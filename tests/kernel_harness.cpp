@@ -104,4 +104,40 @@ int check_epilogues(const Registry& registry, const LayerCase& c) {
   return runs;
 }
 
+int check_tails(const Registry& registry, const LayerCase& c) {
+  int runs = 0;
+  Expectations expectations(c);
+  for (Situation situation : situations_of(c, Layout::kBlocked)) {
+    if (!situation.backward || situation.rule != "plain" || !situation.wanted[0]) continue;
+    for (const TailCase& tail : tail_cases(registry, c)) {
+      situation.tail = tail.tail();
+      for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+        const UseTarget use(target);
+        SCOPED_TRACE(tail.name + " on " + hwy::TargetName(target));
+        const KernelBench bench(c, situation);
+        for (const auto& kernel : registry.kernels()) {
+          if (!serves(*kernel, *c.layer, situation, Device::kCpu)) continue;
+          for (const Offer& offer : kernel->offer(bench.kernel_case())) {
+            if (!offer.possible || !offer.does_tail) continue;
+            SCOPED_TRACE(kernel->name + " variant " + std::to_string(offer.variant) + " (" +
+                         offer.reason + ")");
+            const Expected expected = tail.behind(c, expectations.of(situation));
+            const auto prepared = kernel->prepare(bench.kernel_case(), offer);
+            const auto run = [&](int threads) {
+              return bench.run(*prepared, offer, threads, false, expected.outputs,
+                               expected.cotangents);
+            };
+            const Doubles first = run(1);
+            expect_close(first, expected.results, expected.tolerance);
+            EXPECT_TRUE(same_bits(first[0], run(3)[0])) << "bits differ with 3 threads";
+            ++runs;
+            if (::testing::Test::HasFailure()) return runs;
+          }
+        }
+      }
+    }
+  }
+  return runs;
+}
+
 }  // namespace camlucida::test

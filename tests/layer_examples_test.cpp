@@ -57,8 +57,23 @@ TEST_P(LayerExamples, Epilogues) {
   RecordProperty("runs", test::check_epilogues(Registry::instance(), layer_case()));
 }
 
+TEST_P(LayerExamples, Tails) {
+  RecordProperty("runs", test::check_tails(Registry::instance(), layer_case()));
+}
+
 INSTANTIATE_TEST_SUITE_P(All, LayerExamples, ::testing::ValuesIn(all_examples()), test_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(LayerExamples);
+
+TEST(Layers, DoTheTailsOfConvolutionalNetworks) {
+  for (const char* name : {"Conv", "BatchNormalization"}) {
+    const LayerDef& layer = Registry::instance().require(name);
+    int runs = 0;
+    for (const Example& example : layer.examples) {
+      runs += test::check_tails(Registry::instance(), test::LayerCase(layer, example));
+    }
+    EXPECT_GT(runs, 0) << name;
+  }
+}
 
 TEST(Layers, EveryLayerHasExamplesWithDistinctNames) {
   for (const auto& layer : Registry::instance().layers()) {

@@ -55,5 +55,7 @@ void check_gradient(const LayerCase& layer_case);
 int check_kernels(const Registry& registry, const LayerCase& layer_case);
 /// The same forward with activations and sums fused behind, for layers that are hosts.
 int check_epilogues(const Registry& registry, const LayerCase& layer_case);
+/// The same backward with KernelCase::tail, for the kernels that do it.
+int check_tails(const Registry& registry, const LayerCase& layer_case);
 
 }  // namespace camlucida::test

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <thread>
 
+#include "engine/cpu/tile.h"
 #include "engine/session.h"
 #include "tests/small_net.h"
 
@@ -64,9 +65,39 @@ TEST(Plan, FusesWhenNobodyLooks) {
   EXPECT_THAT(operations, Contains("Conv+Add+Relu"));
 }
 
+/// What is added up and masked behind a gradient costs no step of its own, unless it is asked for
+/// between the two or the rule has its own way through the function.
+TEST(Plan, FusesTheTailsOfGradients) {
+  const auto operations = [](const Needs& needs) {
+    std::vector<std::string> result;
+    const auto plan = compile(needs);
+    for (const auto& step : plan->backward_steps()) result.push_back(step.operation);
+    return result;
+  };
+  EXPECT_THAT(operations({.gradient_to = {"x"}}),
+              Contains("Conv backward+GradientSum+Relu backward"));
+  for (const Needs& needs :
+       {Needs{.gradient_to = {"x", "relu1"}}, Needs{.gradient_to = {"x"}, .rule = "guided"}}) {
+    EXPECT_THAT(operations(needs), Contains("Conv backward+GradientSum"));
+    EXPECT_THAT(operations(needs), Contains("Relu backward"));
+  }
+}
+
+/// The same sums and products in the same order, wherever they are computed.
+TEST(Plan, TailsChangeNoBits) {
+  // A target hides relu1's gradient from the convolution behind it.
+  Session fused(compile({.gradient_to = {"x"}}, {}, 2));
+  Session separate(compile({.gradient_to = {"x", "relu1"}}, {}, 2));
+  for (Session* session : {&fused, &separate}) {
+    session->forward(random_tensor({2, 3, 9, 11}, 42));
+    session->backward(seed_for(2, 2));
+  }
+  EXPECT_TRUE(same_bits(fused.gradient("x"), separate.gradient("x")));
+}
+
 /// Forward and backward; RegNet, ResNeXt and ShuffleNet have such widths.
 TEST(Plan, GroupedConvolutionsRunBlocked) {
-  if (simd_block() == 1) GTEST_SKIP() << "no SIMD";
+  if (tile_set() == nullptr) GTEST_SKIP() << "no SIMD";
   struct Grouped {
     int64_t groups, group_in, group_out, kernel, stride, extent;
   };
@@ -99,7 +130,8 @@ TEST(Plan, GroupedConvolutionsRunBlocked) {
       for (const Plan::Step& step : *steps) {
         if (step.name != "grouped") continue;
         EXPECT_THAT(step.kernel, HasSubstr("conv_direct_blocked"))
-            << channels << " channels in " << g.groups << " groups";
+            << channels << " channels in " << g.groups
+            << " groups: " << (step.rejected.empty() ? "" : step.rejected[0].reason);
         ++found;
       }
     }

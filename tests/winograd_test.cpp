@@ -181,7 +181,7 @@ Tensor convolve(const WinogradShape& s, const Tensor& x, const Tensor& weight, i
   for (float& value : scratch.as<float>()) value = kNaN;
   to_blocked(x.floats(), shape, in.floats(), pool);
   Winograd(s, weight.floats(), nullptr, epilogue)
-      .run(in.floats(), out.floats(), nullptr, static_cast<std::byte*>(scratch.raw()), pool);
+      .run(in.floats(), out.floats(), {}, static_cast<std::byte*>(scratch.raw()), pool);
   Tensor y(shape);
   to_plain(out.floats(), shape, y.floats(), pool);
   return y;

@@ -293,8 +293,9 @@ void DirectConv::find_strip(size_t first, int count, Strip& strip) const {
   }
 }
 
-void DirectConv::run(const float* in, float* out, const float* addend, ThreadPool& pool) const {
-  const Data data{in, out, addend};
+void DirectConv::run(const float* in, float* out, const EpilogueOperands& operands,
+                     ThreadPool& pool) const {
+  const Data data{in, out, operands};
   const int64_t units =
       static_cast<int64_t>(bundles_.size()) * shape_.batch * static_cast<int64_t>(spans_.size());
   pool.run(units, [&](int64_t begin, int64_t end, int) { run_share(data, begin, end); });
@@ -350,10 +351,10 @@ void DirectConv::run_strip(TileCall& call, const Data& data, const Pass& pass,
   const int64_t in_blocks = ceil_div(shape_.groups * shape_.group_in, block);
   const int64_t out_blocks = ceil_div(shape_.groups * shape_.group_out, block);
   const int64_t out_at = strip.image * out_blocks * call.out_step + pass.out_at;
-  const float* addend = data.addend == nullptr ? nullptr : data.addend + out_at;
+  const EpilogueOperands operands = data.operands.from(out_at);
   call.in = data.in + strip.image * in_blocks * call.in_step + pass.in_at;
   call.out = data.out + out_at;
-  call.addend = addend == nullptr ? nullptr : epilogue_.register_addend(addend);
+  call.addend = epilogue_.register_addend(operands);
   int64_t positions = 0;
   for (int s = 0; s < strip.count; ++s) {
     call.offsets = strip.in[s];
@@ -367,7 +368,7 @@ void DirectConv::run_strip(TileCall& call, const Data& data, const Pass& pass,
   if (!call.last || !epilogue_.calls_function()) return;
   for (int o = 0; o < pass.blocks; ++o) {
     const int64_t y = o * call.out_step + strip.out[0][0];
-    epilogue_.finish(call.out + y, addend == nullptr ? nullptr : addend + y, positions * block);
+    epilogue_.finish(call.out + y, operands.from(y), positions * block);
   }
 }
 

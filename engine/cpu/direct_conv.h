@@ -48,8 +48,8 @@ class DirectConv {
   DirectConv(const DirectConv&) = delete;
   DirectConv& operator=(const DirectConv&) = delete;
 
-  /// in, out, addend: blocked tensors with the block of the SIMD target at construction.
-  void run(const float* in, float* out, const float* addend, ThreadPool& pool) const;
+  /// All blocked tensors with the block of the SIMD target at construction.
+  void run(const float* in, float* out, const EpilogueOperands& operands, ThreadPool& pool) const;
   size_t bytes() const { return weights_.bytes() + bias_.bytes(); }
 
  private:
@@ -86,7 +86,7 @@ class DirectConv {
   struct Data {
     const float* in;
     float* out;
-    const float* addend;
+    EpilogueOperands operands;
   };
 
   void make_spans();

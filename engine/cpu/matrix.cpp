@@ -36,7 +36,7 @@ struct MatrixFunctions {
   int dot_rows = 0;  ///< most rows of x that `dot` takes
   DotFunction dot[kDotRows + 1][kDotColumns + 1] = {};
   StreamFunction stream[kStreamRows + 1] = {};
-  void (*finish)(const MatrixFinish& finish, float* y, const float* addend, const float* bias,
+  void (*finish)(const MatrixFinish& finish, float* y, int64_t at, const float* bias,
                  int64_t count) = nullptr;
 };
 
@@ -132,11 +132,12 @@ void Stream(const MatrixShape& s, const float* x, const float* w, float* y, int6
   }
 }
 
-void FinishRow(const MatrixFinish& finish, float* y, const float* addend, const float* bias,
-               int64_t count) {
+/// y: the elements from `at` on.
+void FinishRow(const MatrixFinish& finish, float* y, int64_t at, const float* bias, int64_t count) {
   const Float d;
   const Vector scale = hn::Set(d, finish.scale);
-  const float* added = addend == nullptr ? nullptr : finish.epilogue.register_addend(addend);
+  const EpilogueOperands operands = finish.operands.from(at);
+  const float* added = finish.epilogue.register_addend(operands);
   for (int64_t c = 0; c < count; c += kLanes) {
     const int lanes = static_cast<int>(HWY_MIN(count - c, int64_t{kLanes}));
     const Vector shift = bias == nullptr ? hn::Zero(d) : LoadLanes(bias + c, lanes);
@@ -144,7 +145,7 @@ void FinishRow(const MatrixFinish& finish, float* y, const float* addend, const 
     const float* add = added == nullptr ? nullptr : added + c;
     StoreLanes(Finish(finish.epilogue, sum, add, lanes), y + c, lanes);
   }
-  finish.epilogue.finish(y, addend, count);
+  finish.epilogue.finish(y, operands, count);
 }
 
 template <int P, int... B>
@@ -213,8 +214,8 @@ struct Product {
 
   void finish_row(int64_t row, int64_t first, int64_t count) const {
     const int64_t at = row * shape.y_row + first;
-    functions.finish(finish, y + at, finish.addend == nullptr ? nullptr : finish.addend + at,
-                     finish.bias == nullptr ? nullptr : finish.bias + first, count);
+    functions.finish(finish, y + at, at, finish.bias == nullptr ? nullptr : finish.bias + first,
+                     count);
   }
 
   /// Columns [first, last) of all rows as dot products.

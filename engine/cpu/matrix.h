@@ -29,8 +29,8 @@ struct MatrixShape {
 /// What follows the sum: y = f(scale * sum + bias), see FusedEpilogue.
 struct MatrixFinish {
   float scale = 1;
-  const float* bias = nullptr;    ///< [columns], null = zero
-  const float* addend = nullptr;  ///< laid out as y, null = none
+  const float* bias = nullptr;  ///< [columns], null = zero
+  EpilogueOperands operands;
   FusedEpilogue epilogue;
 };
 

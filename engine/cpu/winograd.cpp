@@ -211,10 +211,10 @@ void Winograd::transform_outputs(const Data& data, const Batch& batch, int64_t b
   for (int64_t i = begin; i < end; ++i) {
     const int64_t tile = batch.first + i;
     const int64_t at = (tile / per_image * out_blocks_ + block) * plane;
-    const float* addend = data.addend == nullptr ? nullptr : data.addend + at;
+    const EpilogueOperands operands = data.operands.from(at);
     output.sums = batch.sums + (block * batch.count + i) * lanes_;
     output.out = data.out + at;
-    output.addend = addend == nullptr ? nullptr : epilogue_.register_addend(addend);
+    output.addend = epilogue_.register_addend(operands);
     output.row = tile % per_image / columns * shape_.m;
     output.column = tile % columns * shape_.m;
     kernels_->output[shape_.m](output);
@@ -223,7 +223,7 @@ void Winograd::transform_outputs(const Data& data, const Batch& batch, int64_t b
     const int64_t last = std::min<int64_t>(output.row + shape_.m, shape_.out_rows);
     for (int64_t row = output.row; row < last; ++row) {
       const int64_t y = (row * shape_.out_columns + output.column) * lanes_;
-      epilogue_.finish(output.out + y, addend == nullptr ? nullptr : addend + y, count);
+      epilogue_.finish(output.out + y, operands.from(y), count);
     }
   }
 }
@@ -278,9 +278,9 @@ void Winograd::run_together(const Data& data, ThreadPool& pool) const {
   }
 }
 
-void Winograd::run(const float* in, float* out, const float* addend, std::byte* scratch,
-                   ThreadPool& pool) const {
-  const Data data{in, out, addend, reinterpret_cast<float*>(scratch)};
+void Winograd::run(const float* in, float* out, const EpilogueOperands& operands,
+                   std::byte* scratch, ThreadPool& pool) const {
+  const Data data{in, out, operands, reinterpret_cast<float*>(scratch)};
   const int64_t tiles = shape_.tiles();
   if (pool.threads() == 1 || (pool.threads() <= slots_ && tiles >= pool.threads() * group_)) {
     pool.run(tiles,

@@ -64,8 +64,8 @@ class Winograd {
   Winograd(const WinogradShape& shape, const float* weight, const float* bias,
            FusedEpilogue epilogue);
 
-  /// in, out, addend: blocked tensors with the block of the SIMD target at construction.
-  void run(const float* in, float* out, const float* addend, std::byte* scratch,
+  /// All blocked tensors with the block of the SIMD target at construction.
+  void run(const float* in, float* out, const EpilogueOperands& operands, std::byte* scratch,
            ThreadPool& pool) const;
   size_t bytes() const { return weights_.bytes() + bias_.bytes(); }
 
@@ -74,7 +74,7 @@ class Winograd {
   struct Data {
     const float* in;
     float* out;
-    const float* addend;
+    EpilogueOperands operands;
     float* scratch;
   };
   /// Consecutive tiles that are transformed and multiplied together, and the scratch they use.

@@ -47,6 +47,7 @@ std::string DnnConvProblem::key() const {
       break;
   }
   if (epilogue.addend && !epilogue.addend_first) out << " add";
+  if (epilogue.mask) out << " mask " << name_of(epilogue.mask_type);
   return out.str();
 }
 

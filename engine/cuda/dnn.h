@@ -28,14 +28,20 @@ enum class DnnActivation : uint8_t {
 /// What is done to the sums of a forward convolution before they are stored:
 ///
 ///     y = sum + bias;   addend_first: y += addend;   y = f(y);   !addend_first: y += addend
+///
+/// On the way back there are an addend and a mask only:
+///
+///     dx = sum + addend;   dx = source > 0 ? dx : 0
 struct DnnEpilogue {
   bool bias = false;
   bool addend = false;
   bool addend_first = true;
   DnnActivation activation = DnnActivation::kIdentity;
   float parameter = 0;
+  bool mask = false;
+  DType mask_type = DType::kFloat32;  ///< of the source, which lies as dx
 
-  bool empty() const { return !bias && !addend && activation == DnnActivation::kIdentity; }
+  bool empty() const { return !bias && !addend && activation == DnnActivation::kIdentity && !mask; }
   bool has_limit() const { return activation == DnnActivation::kRelu && parameter > 0; }
   /// Type of the bias behind a convolution of `type`: cuDNN has kernels ready for one in the type
   /// of the rest, but where there is a limit takes a float32 one only.
@@ -51,7 +57,7 @@ struct DnnEpilogue {
 struct DnnConvProblem {
   using Extents = std::array<int64_t, 3>;
 
-  bool backward = false;  ///< dx from dy; no epilogue
+  bool backward = false;  ///< dx from dy
   int64_t batch = 1;
   int64_t in_channels = 1;
   int64_t out_channels = 1;
@@ -62,7 +68,7 @@ struct DnnConvProblem {
   Extents stride{1, 1, 1};
   Extents dilation{1, 1, 1};
   Extents pad_begin{0, 0, 0};
-  DType type = DType::kFloat32;  ///< of all but the bias: float32, float16 or bfloat16
+  DType type = DType::kFloat32;  ///< of all but bias and source: float32, float16 or bfloat16
   /// For float32: whether products may be rounded to TF32. Sums are float32 in any case.
   bool tf32 = false;
   DnnEpilogue epilogue;
@@ -88,6 +94,7 @@ struct DnnConvArgs {
   const void* weight = nullptr;
   const void* bias = nullptr;  ///< [out_channels], of type epilogue().bias_type(problem's type)
   const void* addend = nullptr;
+  const void* source = nullptr;
   void* out = nullptr;      ///< y, or dx
   void* scratch = nullptr;  ///< scratch_bytes()
 };

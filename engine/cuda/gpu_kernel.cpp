@@ -33,6 +33,10 @@ PortViews::PortViews(const KernelCase& kernel_case, const Offer& offer) {
         kernel_case.backward ? view(kernel_case.outputs[i], layout_of(offer.grad_outputs, i), true)
                              : View{});
   }
+  if (offer.does_tail && kernel_case.tail.addend) {
+    const size_t i = kernel_case.outputs.size();
+    grad_outputs.push_back(view(kernel_case.inputs[0], layout_of(offer.grad_outputs, i), true));
+  }
 }
 
 Layout layout_beside(const Shape& shape, Layout layout) {

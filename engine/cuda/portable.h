@@ -159,6 +159,12 @@ CAMLUCIDA_PORTABLE inline float load_float(DType type, const void* data, int64_t
   }
 }
 
+/// The number that is left of `value` when it is stored in that floating-point type.
+CAMLUCIDA_PORTABLE inline float as_stored(float value, DType type) {
+  if (type == DType::kFloat16) return to_float(to_half(value));
+  return type == DType::kBFloat16 ? to_float(to_bfloat16(value)) : value;
+}
+
 /// Writes a floating-point element; other types are not written by kernels that compute.
 CAMLUCIDA_PORTABLE inline void store_float(DType type, void* data, int64_t i, float value) {
   switch (type) {

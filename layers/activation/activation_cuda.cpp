@@ -196,9 +196,8 @@ class UnaryKernel final : public PreparedKernel {
     for (int i = 0; i < 2; ++i) {
       floats_[i] = static_cast<float>(parameters_.number[i]);
       // A bound of a clamp is met exactly by what was stored with the bound's own rounding.
-      if (from_output_ && saved.type == DType::kFloat16) floats_[i] = to_float(to_half(floats_[i]));
-      if (from_output_ && saved.type == DType::kBFloat16) {
-        floats_[i] = to_float(to_bfloat16(floats_[i]));
+      if (from_output_ && row_ == activation::kRowOf<activation::rows::Clip>) {
+        floats_[i] = as_stored(floats_[i], saved.type);
       }
     }
   }

@@ -102,6 +102,14 @@ CAMLUCIDA_PORTABLE inline float slope_of(float saved, const float* p) {
   return y;
 }
 
+/// f' at the saved value of any row, likewise.
+[[gnu::noinline]] inline CAMLUCIDA_PORTABLE float slope_of_row(int row, float saved,
+                                                               const float* p) {
+  float slope = 1;
+  with_row(row, [&slope, saved, p](auto r) { slope = slope_of<decltype(r)>(saved, p); });
+  return slope;
+}
+
 namespace detail {
 
 /// What the host asks about rows, in the order of the table.

@@ -19,7 +19,7 @@ struct ConvCase {
   const float* weight = nullptr;  ///< [out_channels, group_in, kernel...]; null = not constant
   int bias_port = kNone;          ///< kNone = no bias, always so in backward
   const float* bias = nullptr;    ///< null = none, or not constant
-  FusedEpilogue epilogue;         ///< forward only
+  FusedEpilogue epilogue;         ///< in backward the tail
 
   /// Channels and extents of what is read and written.
   int64_t channels_in() const { return adjoint ? geometry.out_channels : geometry.in_channels; }
@@ -36,6 +36,8 @@ struct ConvCase {
   /// `any_weights`. A gradient to the weights is never computed by a kernel.
   static std::optional<ConvCase> of(const KernelCase& c, std::string& reason,
                                     bool any_weights = false);
+  /// The case of an offer that was made for it: without the tail if the offer leaves that out.
+  static ConvCase prepared(const KernelCase& c, const Offer& offer);
 };
 
 /// Layouts of an Offer that reads its data in `in`, writes in `out` and adds in `out`.
@@ -45,13 +47,12 @@ void set_conv_layouts(const KernelCase& c, Layout in, Layout out, Offer& offer);
 struct ConvData {
   const float* in;
   float* out;
-  const float* addend;
+  EpilogueOperands operands;
 
   ConvData(const KernelArgs& args, bool backward, const FusedEpilogue& epilogue)
       : in(backward ? args.grad_output() : args.input(0)),
         out(backward ? args.grad_input() : args.output()),
-        addend(epilogue.addend == kNone ? nullptr
-                                        : args.input(static_cast<size_t>(epilogue.addend))) {}
+        operands(epilogue.operands(args, backward)) {}
 };
 
 }  // namespace camlucida

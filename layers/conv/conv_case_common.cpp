@@ -36,6 +36,7 @@ std::optional<ConvCase> ConvCase::of(const KernelCase& c, std::string& reason, b
     if (std::any_of(c.wanted.begin() + 1, c.wanted.end(), [](bool w) { return w; })) {
       return no("gradient of the weights");
     }
+    result.epilogue = *FusedEpilogue::of(c);
     return result;
   }
   if (has_bias) result.bias_port = 2;
@@ -43,6 +44,13 @@ std::optional<ConvCase> ConvCase::of(const KernelCase& c, std::string& reason, b
   const std::optional<FusedEpilogue> epilogue = FusedEpilogue::of(c);
   if (!epilogue) return no("this order of fused operations");
   result.epilogue = *epilogue;
+  return result;
+}
+
+ConvCase ConvCase::prepared(const KernelCase& c, const Offer& offer) {
+  std::string reason;
+  ConvCase result = *of(c, reason, /*any_weights=*/true);
+  if (c.backward && !offer.does_tail) result.epilogue = {};
   return result;
 }
 

@@ -122,9 +122,9 @@ inline int64_t conv_bytes(const KernelCase& c, const ConvTensors& tensors) {
   const Shape& written = c.backward ? c.in(0) : c.out();
   const auto in = static_cast<int64_t>(size_of(tensors.in_type));
   const auto out = static_cast<int64_t>(size_of(tensors.out_type));
-  const int64_t addends = static_cast<int64_t>(c.node.epilogues.size());
-  return read.count() * in + written.count() * out * (1 + std::min<int64_t>(addends, 1)) +
-         c.in(1).count() * out;
+  const auto addends = std::min<int64_t>(static_cast<int64_t>(c.node.epilogues.size()), 1);
+  const int64_t beside = addends + (c.tail.addend ? 1 : 0) + (c.tail.function != nullptr ? 1 : 0);
+  return read.count() * in + written.count() * out * (1 + beside) + c.in(1).count() * out;
 }
 
 }  // namespace camlucida

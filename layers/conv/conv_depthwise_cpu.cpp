@@ -7,6 +7,7 @@
 #include "engine/cpu/row_runs.h"
 #include "engine/registry.h"
 #include "layers/conv/conv_case.h"
+#include "layers/gradient_tail.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "layers/conv/conv_depthwise_cpu.cpp"
@@ -200,16 +201,15 @@ class DepthwiseConv final : public PreparedKernel {
     call.bias = bias_.floats() + plane % blocks_ * block_;
     call.epilogue = epilogue_;
     const int64_t row_at = (plane * rows_.lines + row) * columns_.lines * block_;
-    const float* addend = data.addend == nullptr ? nullptr : data.addend + row_at;
+    const EpilogueOperands operands = data.operands.from(row_at);
     for (const RowRuns::Run& run : runs_.runs) {
       call.taps = runs_.taps.data() + run.first_tap;
       call.tap_count = static_cast<int>(run.last_tap - run.first_tap);
       call.out = data.out + row_at + run.first * block_;
-      call.addend =
-          addend == nullptr ? nullptr : epilogue_.register_addend(addend + run.first * block_);
+      call.addend = epilogue_.register_addend(operands.from(run.first * block_));
       functions_.run[run.edge][run.count](call);
     }
-    epilogue_.finish(data.out + row_at, addend, columns_.lines * block_);
+    epilogue_.finish(data.out + row_at, operands, columns_.lines * block_);
   }
 
   bool backward_;
@@ -249,12 +249,13 @@ std::vector<Offer> offer(const KernelCase& kernel_case) {
   result.possible = true;
   result.cost_ns = cost::kStepNs + cost::multiply_adds(products, 0.4);
   set_conv_layouts(kernel_case, Layout::kBlocked, Layout::kBlocked, result);
+  if (kernel_case.backward) offer_tail(kernel_case, Layout::kBlocked, result);
   return {result};
 }
 
-std::unique_ptr<PreparedKernel> prepare(const KernelCase& kernel_case, const Offer&) {
-  std::string reason;
-  return std::make_unique<DepthwiseConv>(*ConvCase::of(kernel_case, reason), kernel_case.backward);
+std::unique_ptr<PreparedKernel> prepare(const KernelCase& kernel_case, const Offer& offer) {
+  return std::make_unique<DepthwiseConv>(ConvCase::prepared(kernel_case, offer),
+                                         kernel_case.backward);
 }
 
 }  // namespace

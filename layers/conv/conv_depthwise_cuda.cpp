@@ -143,7 +143,7 @@ class DepthwiseKernel final : public PreparedKernel {
         channels_(conv.geometry.in_channels),
         multiprocessors_(c.gpu->properties().multiprocessors) {
     std::string reason;
-    if (!backward_) epilogue_ = *make_gpu_epilogue(c, reason);
+    epilogue_ = *make_gpu_epilogue(c, reason);
     const int64_t taps = conv.geometry.window.kernel_count();
     std::vector<float> packed(static_cast<size_t>(taps * channels_));
     for (int64_t k = 0; k < taps; ++k) {
@@ -245,6 +245,7 @@ std::vector<Offer> offers(const KernelCase& c) {
   if (conv->geometry.in_channels > int64_t{1} << 30) return {Offer::no("too many channels")};
   Offer offer{.possible = true};
   set_conv_layouts(c, Layout::kChannelsLast, Layout::kChannelsLast, offer);
+  offer_gpu_tail(c, Layout::kChannelsLast, offer);
   offer.cost_ns = cost::gpu_pass(conv_bytes(c, ConvTensors(c, offer))) +
                   static_cast<double>(conv->geometry.multiply_adds()) / cost::kGpuMultiplyAddsPerNs;
   return {offer};

@@ -4,6 +4,7 @@
 #include "engine/cpu/direct_conv.h"
 #include "engine/registry.h"
 #include "layers/conv/conv_case.h"
+#include "layers/gradient_tail.h"
 
 /// Dense and grouped convolution, its adjoint and transposed convolution, all on DirectConv.
 namespace camlucida {
@@ -37,7 +38,9 @@ std::vector<Offer> offer(const KernelCase& kernel_case) {
     return {Offer::no("map too large")};
   }
   const DirectConvShape shape = shape_of(*c);
-  if (c->epilogue.calls_function() && shape.rows.period * shape.columns.period > 1) {
+  const bool finishes =
+      !c->epilogue.calls_function() || shape.rows.period * shape.columns.period == 1;
+  if (!finishes && !kernel_case.backward) {
     return {Offer::no("outputs are not made in a row, as the fused function needs them")};
   }
   reason = DirectConv::refusal(shape);
@@ -50,6 +53,7 @@ std::vector<Offer> offer(const KernelCase& kernel_case) {
                    cost::bytes(4 * c->geometry.out_channels * c->geometry.group_in() *
                                c->geometry.window.kernel_count());
   set_conv_layouts(kernel_case, Layout::kBlocked, Layout::kBlocked, result);
+  if (kernel_case.backward && finishes) offer_tail(kernel_case, Layout::kBlocked, result);
   return {result};
 }
 
@@ -62,7 +66,7 @@ class Prepared final : public PreparedKernel {
 
   void run(const KernelArgs& args, ThreadPool& pool) const override {
     const ConvData data(args, backward_, epilogue_);
-    conv_.run(data.in, data.out, data.addend, pool);
+    conv_.run(data.in, data.out, data.operands, pool);
   }
   size_t packed_bytes() const override { return conv_.bytes(); }
 
@@ -72,9 +76,8 @@ class Prepared final : public PreparedKernel {
   DirectConv conv_;
 };
 
-std::unique_ptr<PreparedKernel> prepare(const KernelCase& kernel_case, const Offer&) {
-  std::string reason;
-  return std::make_unique<Prepared>(*ConvCase::of(kernel_case, reason), kernel_case.backward);
+std::unique_ptr<PreparedKernel> prepare(const KernelCase& kernel_case, const Offer& offer) {
+  return std::make_unique<Prepared>(ConvCase::prepared(kernel_case, offer), kernel_case.backward);
 }
 
 }  // namespace

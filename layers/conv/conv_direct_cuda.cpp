@@ -216,7 +216,7 @@ class ConvDirectKernel final : public PreparedKernel {
         groups_(conv.geometry.group),
         bias_port_(conv.bias_port) {
     std::string reason;
-    if (!backward_) epilogue_ = *make_gpu_epilogue(c, reason);
+    epilogue_ = *make_gpu_epilogue(c, reason);
     order_ = weight_order(conv);
     tile_ = {8, 4};
     if (order_.group_out < 3) tile_ = {4, 1};
@@ -354,6 +354,7 @@ std::vector<Offer> offers(const KernelCase& c) {
       offer.reason = in != out ? "changes the layout" : in == Layout::kPlain ? "plain" : "";
       offer.variant = static_cast<int>(result.size());
       set_conv_layouts(c, in, out, offer);
+      offer_gpu_tail(c, out, offer);
       offer.inputs[1] = Layout::kPlain;
       offer.scratch_bytes = ConvDirectKernel::scratch_bytes(*conv, c, offer);
       // About half of what the threads could do, less where inputs are read one by one.

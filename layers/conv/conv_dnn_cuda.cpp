@@ -45,19 +45,14 @@ GpuEpilogue rest_of(GpuEpilogue epilogue, const DnnEpilogue& done) {
     epilogue.low = -INFINITY;
     epilogue.high = INFINITY;
   }
+  if (done.mask) epilogue.slope_row = activation::kNoRow;
   return epilogue;
-}
-
-bool does_nothing(const GpuEpilogue& epilogue) {
-  return epilogue.bias == nullptr && epilogue.addend_input == kNone &&
-         epilogue.row == activation::kNoRow && epilogue.low == -INFINITY &&
-         epilogue.high == INFINITY;
 }
 
 /// A case as cuDNN gets it.
 struct DnnCase {
   ConvCase conv;
-  GpuEpilogue epilogue;  ///< all of it, without bias
+  GpuEpilogue epilogue;  ///< all of it, without bias; in backward the tail
   DnnConvProblem problem;
   /// Channels of the input beyond those there are, zeros: rows of pixels become accessible in
   /// words of 8 or 16 bytes, as tensor cores want them.
@@ -66,12 +61,9 @@ struct DnnCase {
   static std::optional<DnnCase> of(const KernelCase& c, std::string& reason) {
     const std::optional<ConvCase> conv = ConvCase::of(c, reason);
     if (!conv) return std::nullopt;
-    DnnCase result{*conv, {}, {}};
-    if (!c.backward) {
-      const std::optional<GpuEpilogue> epilogue = make_gpu_epilogue(c, reason);
-      if (!epilogue) return std::nullopt;
-      result.epilogue = *epilogue;
-    }
+    const std::optional<GpuEpilogue> epilogue = make_gpu_epilogue(c, reason);
+    if (!epilogue) return std::nullopt;
+    DnnCase result{*conv, *epilogue, {}};
     reason = result.refusal(c);
     if (!reason.empty()) return std::nullopt;
     result.state(c);
@@ -124,7 +116,10 @@ struct DnnCase {
     problem.pad_begin = g.window.pad_begin;
     problem.type = c.backward ? DType::kFloat32 : value_type(c, Layout::kChannelsLast);
     problem.tf32 = problem.type == DType::kFloat32 && c.precision != Precision::kFp32;
-    if (conv.adjoint) return;
+    if (conv.adjoint) {
+      if (c.backward) state_tail(c);
+      return;
+    }
     widen();
     if (!c.backward) state_epilogue();
   }
@@ -135,6 +130,14 @@ struct DnnCase {
     const int64_t wide = problem.in_channels <= 4 ? 4 : 8;
     added_channels = wide - problem.in_channels;
     problem.in_channels = wide;
+  }
+
+  void state_tail(const KernelCase& c) {
+    problem.epilogue.addend = epilogue.addend_input != kNone;
+    problem.epilogue.mask = epilogue.slope_row == activation::kRowOf<activation::rows::Relu>;
+    if (problem.epilogue.mask) {
+      problem.epilogue.mask_type = value_type(c, Layout::kChannelsLast);
+    }
   }
 
   void state_epilogue() {
@@ -205,7 +208,7 @@ class ConvDnn final : public PreparedKernel {
       rest_bias_ = upload_constant(c, bias);
       rest_.bias = rest_bias_.as<float>();
     }
-    has_rest_ = !does_nothing(rest_);
+    has_rest_ = !rest_.is_empty();
   }
 
   void run(const KernelArgs& args, ThreadPool&) const override {
@@ -216,8 +219,10 @@ class ConvDnn final : public PreparedKernel {
     tensors.bias = bias_.data();
     tensors.scratch = args.scratch + widened_bytes_;
     if (conv_->epilogue().addend) {
-      tensors.addend = args.inputs[static_cast<size_t>(addend_input_)];
+      tensors.addend =
+          (backward_ ? args.grad_outputs : args.inputs)[static_cast<size_t>(addend_input_)];
     }
+    if (conv_->epilogue().mask) tensors.source = args.inputs[0];
     if (widened_bytes_ > 0) {
       widen(*args.stream, with_data(view_of_input(), tensors.in), args.scratch);
       tensors.in = args.scratch;
@@ -282,6 +287,7 @@ double cost_ns(const DnnCase& dnn, bool has_rest) {
   double total = cost::kGpuStepNs + std::max(static_cast<double>(bytes) / cost::kGpuBytesPerNs,
                                              static_cast<double>(g.multiply_adds()) / rate);
   if (dnn.added_channels > 0) total += cost::gpu_pass(size * in * 3);
+  if (p.epilogue.mask) total += cost::gpu_pass(size * out) - cost::kGpuStepNs;
   if (has_rest) total += cost::gpu_pass(size * out * 2);
   return total;
 }
@@ -295,7 +301,7 @@ std::vector<Offer> offers(const KernelCase& c, const PlanDnnConv& plan) {
   GpuEpilogue rest = rest_of(dnn->epilogue, conv->epilogue());
   const float unused = 0;
   if (dnn->conv.bias != nullptr && !conv->epilogue().bias) rest.bias = &unused;
-  const bool has_rest = !does_nothing(rest);
+  const bool has_rest = !rest.is_empty();
 
   Offer offer{.possible = true};
   offer.reason = conv->description() + (has_rest ? "; the rest of the epilogue by itself" : "");
@@ -305,6 +311,7 @@ std::vector<Offer> offers(const KernelCase& c, const PlanDnnConv& plan) {
   const Layout found = c.backward ? layout_of(c.grad_layouts) : c.inputs[0].layout;
   set_conv_layouts(c, dnn->added_channels > 0 ? found : Layout::kChannelsLast,
                    Layout::kChannelsLast, offer);
+  offer_gpu_tail(c, Layout::kChannelsLast, offer);
   return {offer};
 }
 

@@ -3,6 +3,7 @@
 #include "engine/cost.h"
 #include "engine/registry.h"
 #include "layers/conv/conv_case.h"
+#include "layers/gradient_tail.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "layers/conv/conv_plain_cpu.cpp"
@@ -173,11 +174,10 @@ class PlainConv final : public PreparedKernel {
         }
       }
     }
-    const float* addend = data.addend == nullptr ? nullptr : data.addend + unit * columns;
+    const EpilogueOperands operands = data.operands.from(unit * columns);
     functions_.finish_row(case_.epilogue, bias == nullptr ? 0.0f : bias[channel],
-                          addend == nullptr ? nullptr : case_.epilogue.register_addend(addend), y,
-                          columns);
-    case_.epilogue.finish(y, addend, columns);
+                          case_.epilogue.register_addend(operands), y, columns);
+    case_.epilogue.finish(y, operands, columns);
   }
 
   ConvCase case_;
@@ -207,13 +207,15 @@ std::vector<Offer> offer(const KernelCase& kernel_case) {
   result.possible = true;
   result.cost_ns = cost::kStepNs + products / per_ns + 3 * products / width;
   set_conv_layouts(kernel_case, Layout::kPlain, Layout::kPlain, result);
-  if (kernel_case.backward) result.inputs[1] = Layout::kPlain;
+  if (kernel_case.backward) {
+    result.inputs[1] = Layout::kPlain;
+    offer_tail(kernel_case, Layout::kPlain, result);
+  }
   return {result};
 }
 
-std::unique_ptr<PreparedKernel> prepare(const KernelCase& kernel_case, const Offer&) {
-  std::string reason;
-  return std::make_unique<PlainConv>(*ConvCase::of(kernel_case, reason, true), kernel_case.backward,
+std::unique_ptr<PreparedKernel> prepare(const KernelCase& kernel_case, const Offer& offer) {
+  return std::make_unique<PlainConv>(ConvCase::prepared(kernel_case, offer), kernel_case.backward,
                                      kernel_case);
 }
 

@@ -32,12 +32,9 @@ struct PointwiseCase {
       reason = "not 1x1 with stride 1, no padding and one group";
       return std::nullopt;
     }
-    PointwiseCase result{*conv, {}, {}, {}};
-    if (!c.backward) {
-      const std::optional<GpuEpilogue> epilogue = make_gpu_epilogue(c, reason);
-      if (!epilogue) return std::nullopt;
-      result.epilogue = *epilogue;
-    }
+    const std::optional<GpuEpilogue> epilogue = make_gpu_epilogue(c, reason);
+    if (!epilogue) return std::nullopt;
+    PointwiseCase result{*conv, *epilogue, {}, {}};
     result.state(c);
     return result;
   }
@@ -61,13 +58,12 @@ struct PointwiseCase {
       problem.beta = 1;
       rest.addend_input = kNone;
     }
-    const bool clamps = rest.row == activation::kNoRow;
-    if (clamps && rest.addend_input == kNone && rest.low == 0 && rest.high == INFINITY) {
+    if (rest.row == activation::kNoRow && rest.addend_input == kNone && rest.low == 0 &&
+        rest.high == INFINITY) {
       problem.relu = true;
       rest.low = -INFINITY;
     }
-    has_rest =
-        rest.addend_input != kNone || !clamps || rest.low != -INFINITY || rest.high != INFINITY;
+    has_rest = !rest.is_empty();
   }
 };
 
@@ -87,6 +83,7 @@ std::vector<Offer> offers(const KernelCase& c) {
                          const char* remark) {
     Offer one{.possible = true, .reason = remark, .cost_ns = cost_ns};
     set_conv_layouts(c, in, out, one);
+    offer_gpu_tail(c, out, one);
     one.variant = variant;
     if (variant == kBlas) one.scratch_bytes = blas_workspace_limit(*c.gpu);
     result.push_back(std::move(one));
@@ -151,7 +148,8 @@ class ConvPointwise final : public PreparedKernel {
     }
     BlasOperands operands{x, weight_.data(), y, bias_.data(), nullptr, args.scratch};
     if (problem_.beta != 0) {
-      operands.addend = args.inputs[static_cast<size_t>(epilogue_.addend_input)];
+      operands.addend = (backward_ ? args.grad_outputs
+                                   : args.inputs)[static_cast<size_t>(epilogue_.addend_input)];
     }
     product_->run(*args.stream, operands);
     if (!has_rest_) return;

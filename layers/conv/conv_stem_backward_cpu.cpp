@@ -245,9 +245,9 @@ std::vector<Offer> offer(const KernelCase& kernel_case) {
   return {result};
 }
 
-std::unique_ptr<PreparedKernel> prepare(const KernelCase& kernel_case, const Offer&) {
-  std::string reason;
-  return std::make_unique<StemBackward>(*ConvCase::of(kernel_case, reason), kernel_case.backward);
+std::unique_ptr<PreparedKernel> prepare(const KernelCase& kernel_case, const Offer& offer) {
+  return std::make_unique<StemBackward>(ConvCase::prepared(kernel_case, offer),
+                                        kernel_case.backward);
 }
 
 }  // namespace

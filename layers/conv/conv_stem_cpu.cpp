@@ -131,15 +131,12 @@ class StemConv final : public PreparedKernel {
         call.offsets = patch_offsets;
       }
       call.out = data.out + row_at + first * block;
-      call.addend = data.addend == nullptr
-                        ? nullptr
-                        : epilogue_.register_addend(data.addend + row_at + first * block);
+      call.addend = epilogue_.register_addend(data.operands.from(row_at + first * block));
       tiles_->functions[count][width](call);
     }
     for (int o = 0; o < width && epilogue_.calls_function(); ++o) {
       const int64_t at = row_at + o * call.out_step;
-      epilogue_.finish(data.out + at, data.addend == nullptr ? nullptr : data.addend + at,
-                       w.output[2] * block);
+      epilogue_.finish(data.out + at, data.operands.from(at), w.output[2] * block);
     }
   }
 

@@ -5,6 +5,7 @@
 #include "engine/cpu/winograd.h"
 #include "engine/registry.h"
 #include "layers/conv/conv_case.h"
+#include "layers/gradient_tail.h"
 #include "layers/relevance.h"
 
 /// 3x3 convolutions of stride 1, their adjoints and transposed convolutions by Winograd's F(4) and
@@ -86,6 +87,7 @@ std::vector<Offer> offer(const KernelCase& kernel_case) {
     result.scratch_bytes = Winograd::scratch_bytes(shape);
     result.variant = m;
     set_conv_layouts(kernel_case, Layout::kBlocked, Layout::kBlocked, result);
+    if (kernel_case.backward) offer_tail(kernel_case, Layout::kBlocked, result);
     offers.push_back(std::move(result));
   }
   return offers;
@@ -100,7 +102,7 @@ class Prepared final : public PreparedKernel {
 
   void run(const KernelArgs& args, ThreadPool& pool) const override {
     const ConvData data(args, backward_, epilogue_);
-    conv_.run(data.in, data.out, data.addend, args.scratch, pool);
+    conv_.run(data.in, data.out, data.operands, args.scratch, pool);
   }
   size_t packed_bytes() const override { return conv_.bytes(); }
 
@@ -111,8 +113,7 @@ class Prepared final : public PreparedKernel {
 };
 
 std::unique_ptr<PreparedKernel> prepare(const KernelCase& kernel_case, const Offer& offer) {
-  std::string reason;
-  return std::make_unique<Prepared>(*ConvCase::of(kernel_case, reason), offer.variant,
+  return std::make_unique<Prepared>(ConvCase::prepared(kernel_case, offer), offer.variant,
                                     kernel_case.backward);
 }
 

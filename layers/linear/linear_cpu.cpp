@@ -151,12 +151,12 @@ class LinearForward final : public PreparedKernel {
   void run(const KernelArgs& args, ThreadPool& pool) const override {
     const float* x = x_.defined() ? x_.floats() : args.input(0);
     const float* weight = weight_.defined() ? weight_.floats() : args.input(1);
-    const int addend = finish_.epilogue.addend;
+    const EpilogueOperands operands = finish_.epilogue.operands(args, false);
     const int64_t size = linear_.rows * linear_.columns;
     for (size_t i = 0; i < linear_.x_offsets.size(); ++i) {
       MatrixFinish finish = finish_;
       const int64_t at = static_cast<int64_t>(i) * size;
-      if (addend != kNone) finish.addend = args.input(static_cast<size_t>(addend)) + at;
+      finish.operands = operands.from(at);
       multiply(*functions_, linear_.forward(), x + linear_.x_offsets[i],
                weight + linear_.weight_offsets[i], args.output() + at, finish, pool);
     }

@@ -83,14 +83,12 @@ struct ForwardCase {
       problem.beta = 1;
       rest.addend_input = kNone;
     }
-    const bool clamps = rest.row == activation::kNoRow;
     const bool last = !addend.is_general() && rest.addend_input == kNone;
-    if (clamps && last && rest.low == 0 && rest.high == INFINITY) {
+    if (rest.row == activation::kNoRow && last && rest.low == 0 && rest.high == INFINITY) {
       problem.relu = true;
       rest.low = -INFINITY;
     }
-    has_rest = addend.is_general() || rest.addend_input != kNone || !clamps ||
-               rest.low != -INFINITY || rest.high != INFINITY;
+    has_rest = addend.is_general() || !rest.is_empty();
   }
 };
 

@@ -7,6 +7,7 @@
 #include "engine/cpu/epilogue.h"
 #include "engine/cpu/thread_pool.h"
 #include "engine/registry.h"
+#include "layers/gradient_tail.h"
 #include "layers/norm/norm.h"
 
 namespace camlucida {
@@ -38,7 +39,9 @@ void run_row(const float* x, float* y, int64_t length, const float* multiplier,
 constexpr int64_t kChunk = 2048;
 
 /// The epilogue on values that were just written.
-void finish(const FusedEpilogue& epilogue, float* y, const float* addend, int64_t count) {
+void finish(const FusedEpilogue& epilogue, float* y, const EpilogueOperands& operands,
+            int64_t count) {
+  const float* addend = epilogue.register_addend(operands);
   const auto add = [=] {
     for (int64_t i = 0; i < count; ++i) y[i] += addend[i];
   };
@@ -51,12 +54,12 @@ void finish(const FusedEpilogue& epilogue, float* y, const float* addend, int64_
       y[i] = raised > high ? high : raised;
     }
   }
-  if (epilogue.calls_function()) epilogue.unary.apply(y, y, count, epilogue.unary.parameters);
   if (addend != nullptr && !epilogue.add_first) add();
+  epilogue.finish(y, operands, count);
 }
 
-void run_rows(const Rows& rows, const FusedEpilogue& epilogue, const float* x, const float* addend,
-              float* y, ThreadPool& pool) {
+void run_rows(const Rows& rows, const FusedEpilogue& epilogue, const float* x,
+              const EpilogueOperands& operands, float* y, ThreadPool& pool) {
   const auto run = rows.lanes == 16  ? run_row<16>
                    : rows.lanes == 8 ? run_row<8>
                    : rows.lanes == 4 ? run_row<4>
@@ -68,7 +71,7 @@ void run_rows(const Rows& rows, const FusedEpilogue& epilogue, const float* x, c
         const int64_t at = r * rows.length + start;
         const int64_t count = std::min(kChunk, rows.length - start);
         run(x + at, y + at, count, rows.multiplier.data() + p, rows.offset.data() + p);
-        finish(epilogue, y + at, addend == nullptr ? nullptr : addend + at, count);
+        finish(epilogue, y + at, operands.from(at), count);
       }
     }
   });
@@ -96,32 +99,23 @@ Rows make_rows(const KernelCase& c, Layout layout) {
   return rows;
 }
 
-class BatchNormForward final : public PreparedKernel {
+class BatchNormKernel final : public PreparedKernel {
  public:
-  BatchNormForward(Rows rows, const FusedEpilogue& epilogue)
-      : rows_(std::move(rows)), epilogue_(epilogue) {}
+  BatchNormKernel(const KernelCase& c, const Offer& offer)
+      : backward_(c.backward),
+        rows_(make_rows(c, offer.outputs[0])),
+        epilogue_(*FusedEpilogue::of(c)) {}
   void run(const KernelArgs& args, ThreadPool& pool) const override {
-    const float* addend =
-        epilogue_.addend == kNone ? nullptr : args.input(static_cast<size_t>(epilogue_.addend));
-    run_rows(rows_, epilogue_, args.input(0), addend, args.output(), pool);
+    run_rows(rows_, epilogue_, backward_ ? args.grad_output() : args.input(0),
+             epilogue_.operands(args, backward_), backward_ ? args.grad_input() : args.output(),
+             pool);
   }
   size_t packed_bytes() const override { return 2 * sizeof(float) * rows_.multiplier.size(); }
 
  private:
+  bool backward_;
   Rows rows_;
   FusedEpilogue epilogue_;
-};
-
-class BatchNormBackward final : public PreparedKernel {
- public:
-  explicit BatchNormBackward(Rows rows) : rows_(std::move(rows)) {}
-  void run(const KernelArgs& args, ThreadPool& pool) const override {
-    run_rows(rows_, FusedEpilogue{}, args.grad_output(), nullptr, args.grad_input(), pool);
-  }
-  size_t packed_bytes() const override { return 2 * sizeof(float) * rows_.multiplier.size(); }
-
- private:
-  Rows rows_;
 };
 
 std::vector<Offer> offers(const KernelCase& c) {
@@ -140,11 +134,13 @@ std::vector<Offer> offers(const KernelCase& c) {
     offer.cost_ns = cost::kStepNs + cost::bytes(2 * 4 * stored_count(c.in(0), layout));
     offer.inputs.assign(c.inputs.size(), Layout::kPlain);
     offer.inputs[0] = layout;
-    if (epilogue->addend != kNone) offer.inputs[static_cast<size_t>(epilogue->addend)] = layout;
     offer.outputs = {layout};
     if (c.backward) {
       offer.grad_outputs = {layout};
       offer.grad_inputs = {layout};
+      offer_tail(c, layout, offer);
+    } else if (epilogue->addend != kNone) {
+      offer.inputs[static_cast<size_t>(epilogue->addend)] = layout;
     }
     // In place the addend could be the very buffer that is overwritten.
     offer.in_place = !c.backward && epilogue->addend == kNone;
@@ -163,9 +159,7 @@ void register_batch_norm_cpu(Registry& registry) {
         .backward = backward,
         .offer = offers,
         .prepare = [](const KernelCase& c, const Offer& offer) -> std::unique_ptr<PreparedKernel> {
-          Rows rows = make_rows(c, offer.outputs[0]);
-          if (c.backward) return std::make_unique<BatchNormBackward>(std::move(rows));
-          return std::make_unique<BatchNormForward>(std::move(rows), *FusedEpilogue::of(c));
+          return std::make_unique<BatchNormKernel>(c, offer);
         },
     });
   }

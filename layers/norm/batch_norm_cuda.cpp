@@ -75,7 +75,7 @@ class BatchNormKernel final : public PreparedKernel {
         layout_(backward_ ? layout_of(offer.grad_outputs) : layout_of(offer.inputs)),
         strides_(c.in(0), layout_) {
     std::string reason;
-    if (!backward_) epilogue_ = *make_gpu_epilogue(c, reason);
+    epilogue_ = *make_gpu_epilogue(c, reason);
     const Parameters parameters(c, layout_);
     const size_t bytes = parameters.multiplier.size() * sizeof(float);
     multiplier_ = c.gpu->upload(parameters.multiplier.data(), bytes);
@@ -139,6 +139,7 @@ std::vector<Offer> offers(const KernelCase& c) {
   if (!c.backward && epilogue->addend_input != kNone) {
     offer.inputs[static_cast<size_t>(epilogue->addend_input)] = offer.outputs[0];
   }
+  if (c.backward) offer_gpu_tail(c, offer.grad_inputs[0], offer);
   // In place the addend could be the very buffer that is overwritten.
   offer.in_place = !c.backward && epilogue->addend_input == kNone;
   return {offer};

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/registry.h"
+#include "layers/packed_epilogue.h"
 #include "layers/pool/pool_cuda.h"
 
 namespace camlucida {
@@ -116,13 +117,16 @@ struct SpreadAverage {
   MapOrder order;
   int64_t channels;
   float count;
+  GpuEpilogue tail;
 
   CAMLUCIDA_PORTABLE void operator()(int64_t call) const {
     const MapOrder::Place to = order.place(call);
     float gradient[kWidth];
     load_floats(dy + to.n * channels + to.c, gradient);
     for (int k = 0; k < kWidth; ++k) gradient[k] /= count;
-    store_floats(dx + into.at(to.n, to.c, to.p), gradient);
+    const int64_t at = into.at(to.n, to.c, to.p);
+    apply_epilogue<float>(tail, to.c, at, gradient);
+    store_floats(dx + at, gradient);
   }
 };
 
@@ -227,7 +231,9 @@ class GlobalPoolKernel final : public PreparedKernel {
         dx_layout_(layout_of(offer.grad_inputs)),
         x_(c.in(0), x_layout_),
         dx_(c.in(0), dx_layout_),
-        slices_(c.backward ? 1 : slices_of(c, x_layout_)) {}
+        slices_(c.backward ? 1 : slices_of(c, x_layout_)) {
+    if (backward_ && reduction_.kind == Kind::kAverage) tail_ = make_gpu_tail(c);
+  }
 
   void run(const KernelArgs& args, ThreadPool&) const override {
     if (images_ * channels_ == 0) return;
@@ -297,7 +303,7 @@ class GlobalPoolKernel final : public PreparedKernel {
     const MapOrder order(images_, channels_, pixels_, dx_layout_, kWidth);
     for_each(*args.stream, order.calls,
              SpreadAverage<kWidth>{args.grad_output(), args.grad_input(), dx_, order, channels_,
-                                   static_cast<float>(pixels_)});
+                                   static_cast<float>(pixels_), tail_.bound(views_, args)});
   }
 
   Reduction reduction_;
@@ -307,6 +313,7 @@ class GlobalPoolKernel final : public PreparedKernel {
   Layout x_layout_, dx_layout_;
   MapStrides x_, dx_;
   int64_t slices_;
+  GpuEpilogue tail_;  // of averages
 };
 
 std::vector<Offer> offers(const KernelCase& c) {
@@ -321,6 +328,7 @@ std::vector<Offer> offers(const KernelCase& c) {
   if (c.backward) {
     // One pixel lies alike in both layouts, so what arrives says nothing about what comes next.
     offer.grad_inputs[0] = layout_beside(c.in(0), c.inputs[0].layout);
+    if (reduction_of(c).kind == Kind::kAverage) offer_gpu_tail(c, offer.grad_inputs[0], offer);
   } else {
     const int64_t slices = slices_of(c, offer.inputs[0]);
     if (slices > 1) {

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "engine/registry.h"
+#include "layers/packed_epilogue.h"
 #include "layers/pool/pool_cuda.h"
 
 namespace camlucida {
@@ -79,6 +80,7 @@ struct MaxBackward {
   MapStrides into;
   MapOrder order;
   GpuWindow window;
+  GpuEpilogue tail;
 
   CAMLUCIDA_PORTABLE void operator()(int64_t call) const {
     const MapOrder::Place to = order.place(call);
@@ -93,7 +95,9 @@ struct MaxBackward {
                                if (places.at[k] == to.p) sum[k] += gradient[k];
                              }
                            });
-    store_floats(dx + into.at(to.n, to.c, to.p), sum);
+    const int64_t at = into.at(to.n, to.c, to.p);
+    apply_epilogue<float>(tail, to.c, at, sum);
+    store_floats(dx + at, sum);
   }
 };
 
@@ -126,7 +130,8 @@ bool wants_indices(const KernelCase& c) { return c.outputs.size() > 1 && c.outpu
 class MaxPoolKernel final : public PreparedKernel {
  public:
   MaxPoolKernel(const KernelCase& c, const Offer& offer)
-      : backward_(c.backward), indexed_(!c.backward && wants_indices(c)) {
+      : views_(c, offer), backward_(c.backward), indexed_(!c.backward && wants_indices(c)) {
+    if (backward_) tail_ = make_gpu_tail(c);
     const auto& attributes = c.node.attributes.as<MaxPoolAttributes>();
     window_ = GpuWindow(pool_window(attributes, c.in(0)));
     column_major_ = attributes.storage_order == 1;
@@ -206,12 +211,14 @@ class MaxPoolKernel final : public PreparedKernel {
     const MapOrder order(images_, channels_, in_pixels_, dx_layout_, kWidth);
     for_each(*args.stream, order.calls,
              MaxBackward<kWidth>{winners(args), args.grad_output(), args.grad_input(), y_, dx_,
-                                 order, window_});
+                                 order, window_, tail_.bound(views_, args)});
   }
 
+  PortViews views_;
   bool backward_;
   bool indexed_;
   bool column_major_;
+  GpuEpilogue tail_;
   GpuWindow window_;
   int64_t images_, channels_, in_pixels_, out_pixels_;
   Layout x_layout_, y_layout_, dx_layout_;  // y: the output, or its gradient
@@ -226,6 +233,8 @@ std::vector<Offer> offers(const KernelCase& c) {
   const std::string too_large = GpuWindow::refusal(window);
   if (!too_large.empty()) return {Offer::no(too_large)};
   Offer offer = offer_any_layout(c);
+  if (!offer.possible) return {offer};
+  if (c.backward) offer_gpu_tail(c, offer.grad_inputs[0], offer);
   if (c.backward || wants_indices(c)) {
     offer.scratch_bytes = static_cast<size_t>(c.out().count()) * sizeof(int32_t);
     offer.cost_ns += cost::gpu_pass(2 * static_cast<int64_t>(offer.scratch_bytes));

@@ -47,7 +47,7 @@ cudnnStatus_t send(const Candidate& candidate, cudnnHandle_t handle,
                    const DnnConvArgs& args) noexcept {
   std::array<int64_t, 5> uids{kDnnInput, kDnnWeight, kDnnOutput, 0, 0};
   std::array<void*, 5> addresses{const_cast<void*>(args.in), const_cast<void*>(args.weight),
-                                 args.out, nullptr, nullptr};
+                                 args.out, nullptr, nullptr};  // a mask and a bias never meet
   size_t count = 3;
   const auto add = [&](int64_t uid, const void* address) {
     uids[count] = uid;
@@ -55,6 +55,7 @@ cudnnStatus_t send(const Candidate& candidate, cudnnHandle_t handle,
   };
   if (candidate.epilogue.bias) add(kDnnBias, args.bias);
   if (candidate.epilogue.addend) add(kDnnAddend, args.addend);
+  if (candidate.epilogue.mask) add(kDnnSource, args.source);
   return candidate.plan.run(handle, std::span(uids).first(count), std::span(addresses).first(count),
                             args.scratch);
 }
@@ -110,8 +111,10 @@ DnnEpilogue part_of(const DnnEpilogue& epilogue, const std::string& part) {
   return sums;
 }
 
-/// Kernels that are ready add and rectify; what else there is has to be compiled.
-bool is_common(const DnnEpilogue& epilogue) {
+/// Kernels that are ready add and rectify, forward; what else there is has to be compiled.
+bool is_common(const DnnConvProblem& problem) {
+  const DnnEpilogue& epilogue = problem.epilogue;
+  if (problem.backward) return epilogue.empty();
   return (epilogue.activation == DnnActivation::kIdentity ||
           (epilogue.activation == DnnActivation::kRelu && !epilogue.has_limit())) &&
          (!epilogue.addend || epilogue.addend_first);
@@ -120,10 +123,13 @@ bool is_common(const DnnEpilogue& epilogue) {
 /// Estimated milliseconds of doing the rest of an epilogue in a kernel of its own.
 double time_of_rest(const DnnConvProblem& problem, const DnnEpilogue& done) {
   if (done == problem.epilogue) return 0;
-  const int64_t bytes = problem.batch * problem.out_channels * problem.output[0] *
-                        problem.output[1] * problem.output[2] *
-                        static_cast<int64_t>(size_of(problem.type));
-  return cost::gpu_pass((problem.epilogue.addend && !done.addend ? 3 : 2) * bytes) * 1e-6;
+  const auto& extents = problem.backward ? problem.input : problem.output;
+  const int64_t bytes =
+      problem.batch * (problem.backward ? problem.in_channels : problem.out_channels) * extents[0] *
+      extents[1] * extents[2] * static_cast<int64_t>(size_of(problem.type));
+  const int64_t passes = 2 + (problem.epilogue.addend && !done.addend ? 1 : 0) +
+                         (problem.epilogue.mask && !done.mask ? 1 : 0);
+  return cost::gpu_pass(passes * bytes) * 1e-6;
 }
 
 // ---- Trying out --------------------------------------------------------------------------------
@@ -182,25 +188,29 @@ class Tuner {
 
   /// The best way, and what to remember of it; nothing, with a reason, if there is none.
   std::unique_ptr<Candidate> find(std::string& result, std::string& reason) {
-    const bool common = is_common(problem_.epilogue);
-    const double rest_of_sums = time_of_rest(problem_, part_of(problem_.epilogue, kParts[1]));
+    const bool backward = problem_.backward;
+    const bool common = is_common(problem_);
+    // What is left to do if nothing is compiled.
+    const char* ready = backward ? kParts[2] : kParts[1];
+    const double rest = time_of_rest(problem_, part_of(problem_.epilogue, ready));
     // Compiling, in every process, must be worth it. Exact kernels that are compiled are slow.
-    const bool compiles = !problem_.is_strict() && rest_of_sums > kWorthCompiling;
+    const bool compiles = !problem_.is_strict() && rest > kWorthCompiling;
     std::vector<const char*> parts = {kParts[0], kParts[1], kParts[2]};
     if (!common && !compiles) std::swap(parts[0], parts[1]);
     if (common) parts = {kParts[0], kParts[2]};
+    if (backward && !compiles) parts = {kParts[2]};
+    if (backward && compiles) parts = {kParts[0], kParts[2]};
     if (problem_.epilogue.empty()) parts = {kParts[0]};
 
     std::unique_ptr<Candidate> best;
     double best_time = 0;
     std::string best_part;
     for (const char* part : parts) {
-      if (best && (part == kParts[2] || !compiles)) break;
+      if (best && ((part == kParts[2] && !backward) || !compiles)) break;
       const DnnEpilogue epilogue = part_of(problem_.epilogue, part);
-      const double rest = time_of_rest(problem_, epilogue);
       std::unique_ptr<Candidate> candidate = best_of(epilogue);
       if (!candidate) continue;
-      const double time = candidate->milliseconds + rest;
+      const double time = candidate->milliseconds + time_of_rest(problem_, epilogue);
       if (best && (candidate->milliseconds == 0 || time >= best_time)) continue;
       best = std::move(candidate);
       best_time = time;
@@ -325,7 +335,8 @@ class Tuner {
     args.weight = zeros(weight);
     args.out = zeros(p.backward ? x : y);
     if (p.epilogue.bias) args.bias = zeros(p.out_channels * 4);
-    if (p.epilogue.addend) args.addend = zeros(y);
+    if (p.epilogue.addend) args.addend = zeros(p.backward ? x : y);
+    if (p.epilogue.mask) args.source = zeros(x);
     args.scratch = memory.take(static_cast<int64_t>(scratch));
     return args;
   }

@@ -45,7 +45,8 @@ class Builder {
     const auto y = extents({p.batch, p.out_channels}, p.output, axes_);
     result_extents_ = p.backward ? x : y;
     operations_left_ = 1 + static_cast<int>(epilogue_.bias) + static_cast<int>(epilogue_.addend) +
-                       static_cast<int>(epilogue_.activation != DnnActivation::kIdentity);
+                       static_cast<int>(epilogue_.activation != DnnActivation::kIdentity) +
+                       static_cast<int>(epilogue_.mask);
     add_convolution(tensor(kDnnInput, p.backward ? y : x));
     // The addend before the bias: this is the order for which cuDNN has kernels ready.
     if (epilogue_.addend && epilogue_.addend_first) add_addend();
@@ -57,6 +58,7 @@ class Builder {
     }
     if (epilogue_.activation != DnnActivation::kIdentity) add_activation();
     if (epilogue_.addend && !epilogue_.addend_first) add_addend();
+    if (epilogue_.mask) add_mask();
     graph_->finalize(device);
     return std::move(graph_);
   }
@@ -142,6 +144,24 @@ class Builder {
 
   void add_sum(const DnnDescriptor& second) {
     add_pointwise(function(CUDNN_POINTWISE_ADD), &second);
+  }
+
+  /// The derivative of a rectifier: positive inputs are where its outputs are positive.
+  void add_mask() {
+    DnnDescriptor relu = function(CUDNN_POINTWISE_RELU_BWD);
+    relu.set(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, 0.0);
+    relu.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT);
+    relu.finalize();
+    const DnnDescriptor& source =
+        graph_->keep(dnn_tensor(kDnnSource, dnn_type(epilogue_.mask_type), result_extents_));
+    const DnnDescriptor& out = next_result();
+    DnnDescriptor operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, graph_->keep(std::move(relu)));
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, source);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, *made_);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, out);
+    graph_->add_operation(std::move(operation));
+    made_ = &out;
   }
 
   void add_addend() { add_sum(tensor(kDnnAddend, result_extents_)); }

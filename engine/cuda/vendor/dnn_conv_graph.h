@@ -12,6 +12,7 @@ enum DnnConvUid : int64_t {
   kDnnBias = 3,
   kDnnAddend = 4,
   kDnnOutput = 5,  ///< y, or dx
+  kDnnSource = 6,
 };
 
 /// The operations of a problem: the convolution, forward or to its data, and behind it what
