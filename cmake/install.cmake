@@ -5,6 +5,7 @@ include(CMakePackageConfigHelpers)
 install(TARGETS camlucida EXPORT camlucida ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY engine explain DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/camlucida
         FILES_MATCHING PATTERN "*.h" PATTERN "planner.h" EXCLUDE PATTERN "model_state.h" EXCLUDE
+                       PATTERN "explain_call.h" EXCLUDE PATTERN "picture_run.h" EXCLUDE
                        PATTERN "onnx_*.h" EXCLUDE PATTERN "caffe_*.h" EXCLUDE
                        PATTERN "message_file.h" EXCLUDE)
 install(DIRECTORY include/camlucida DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

@@ -4,11 +4,13 @@
 #include <chrono>
 
 #include "engine/cuda/device_tensor.h"
+#include "explain/batch_pass.h"
 #include "explain/gpu/planes.h"
 #include "explain/names.h"
 #include "explain/residence.h"
 
 namespace camlucida {
+
 Evidence::Evidence(SessionPool& pool, Session& session, const Tensor& input, const Subject& subject,
                    std::vector<Target> targets)
     : pool_(pool),
@@ -16,6 +18,17 @@ Evidence::Evidence(SessionPool& pool, Session& session, const Tensor& input, con
       input_(on_stream(input, session.stream())),
       subject_(subject),
       targets_(std::move(targets)) {}
+
+Evidence::Evidence(SessionPool& pool, std::shared_ptr<BatchPass> pass, int64_t row,
+                   const Subject& subject, std::vector<Target> targets)
+    : pool_(pool),
+      batch_(std::move(pass)),
+      row_(row),
+      session_(batch_->session()),
+      input_(batch_->input(row)),
+      subject_(subject),
+      targets_(std::move(targets)),
+      scores_(batch_->scores(row)) {}
 
 const Tensor& Evidence::scores() {
   if (!scores_.defined()) scores_ = session_.activation(subject_.score);
@@ -27,7 +40,10 @@ double Evidence::score(size_t t) { return targets_[t].score(scores()); }
 const Tensor& Evidence::activation(const std::string& value) {
   const auto it = activations_.find(value);
   if (it != activations_.end()) return it->second;
-  return activations_.emplace(value, session_.activation(value)).first->second;
+  return activations_
+      .emplace(value,
+               batch_ != nullptr ? batch_->activation(value, row_) : session_.activation(value))
+      .first->second;
 }
 
 bool Evidence::has_gradient(const std::string& value) const {
@@ -37,6 +53,7 @@ bool Evidence::has_gradient(const std::string& value) const {
 
 Tensor Evidence::gradient(const std::string& value, size_t t) {
   ++gradient_reads_;
+  if (batch_ != nullptr) return batch_->gradient(value, row_, t);
   if (gradients_->empty()) {
     run_backward(seeds_of(targets_, scores()));
     // All at once: passes from other starts overwrite what the session has.
@@ -77,9 +94,15 @@ bool Evidence::gradient_is_zero(const std::string& value, size_t t) {
 }
 
 Tensor Evidence::propagate(const std::string& value, const Tensor& starts) {
+  require_own_passes();
   run_backward(starts);
   ++passes_.backwards;
   return session_.gradient(value);
+}
+
+void Evidence::require_own_passes() const {
+  if (batch_ == nullptr) return;
+  throw Error(ErrorKind::kInternal, "a method that claims to share its passes made one of its own");
 }
 
 void Evidence::run_backward(const Tensor& seeds) {
@@ -104,6 +127,7 @@ Tensor Evidence::probe(int64_t count, const RowSource& variants) {
 }
 
 Tensor Evidence::replay(int64_t count, const RowSource& variants) {
+  require_own_passes();
   const Needs& needs = session_.plan().needs();
   RowBatch rows(activation(needs.replay_from).shape(), variants);
   Tensor all;

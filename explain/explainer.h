@@ -25,6 +25,7 @@
 /// ways to run the network again on variants of the picture or of the layer.
 namespace camlucida {
 
+class BatchPass;
 class HeadCache;
 
 /// What is explained: a bound network, its picture input, the tensor of scores and the layer.
@@ -66,6 +67,10 @@ class Evidence {
   /// targets.size(). All references outlive the Evidence.
   Evidence(SessionPool& pool, Session& session, const Tensor& input, const Subject& subject,
            std::vector<Target> targets);
+  /// Of picture `row` of passes that several pictures share, for methods that
+  /// ExplainerDef::shares_passes(). `targets` are those that `pass` has for the row.
+  Evidence(SessionPool& pool, std::shared_ptr<BatchPass> pass, int64_t row, const Subject& subject,
+           std::vector<Target> targets);
 
   const Subject& subject() const { return subject_; }
   const std::vector<Target>& targets() const { return targets_; }
@@ -82,7 +87,7 @@ class Evidence {
   Tensor gradient(const std::string& value, size_t t);
   /// The same backward pass from other starts than the scores' derivatives, for rules that do not
   /// carry derivatives: `starts` [targets, classes, ...]. Returns [targets, C, h, w]; counts as one
-  /// backward.
+  /// backward. Throws Error(kInternal) where pictures share their passes.
   Tensor propagate(const std::string& value, const Tensor& starts);
   /// Whether the run was planned for the gradient at `value`.
   bool has_gradient(const std::string& value) const;
@@ -99,7 +104,8 @@ class Evidence {
   Tensor probe(int64_t count, FillRow fill) { return probe(count, RowSource{std::move(fill)}); }
 
   /// The same from the layer up, on variants of its activation: needs Needs::replay_from == layer
-  /// (see replay_needs); each counts as one replay.
+  /// (see replay_needs); each counts as one replay. Throws Error(kInternal) where pictures share
+  /// their passes.
   Tensor replay(int64_t count, const RowSource& variants);
   Tensor replay(int64_t count, FillRow fill) { return replay(count, RowSource{std::move(fill)}); }
 
@@ -123,8 +129,11 @@ class Evidence {
 
  private:
   void run_backward(const Tensor& seeds);
+  void require_own_passes() const;
 
   SessionPool& pool_;
+  const std::shared_ptr<BatchPass> batch_;  // null: the passes are of this picture alone
+  const int64_t row_ = 0;
   Session& session_;
   const Tensor input_;
   const Subject& subject_;
@@ -192,6 +201,14 @@ struct ExplainerDef {
   /// Reads nothing but the activation and the plain gradient at the layer, so that any number of
   /// such methods costs one forward and one backward pass ("all-gradient").
   bool shares_gradient() const { return uses_gradient && forwards == "1" && backwards == "1"; }
+
+  /// Takes activations, gradients and scores from Evidence and makes no passes of its own, so that
+  /// the forward pass, and the backward pass behind gradient(), may be of several pictures at once.
+  bool shares_passes() const {
+    const bool asks_for_gradient = uses_gradient || !uses_layer;
+    return forwards == "1" &&
+           (backwards == "0" || (asks_for_gradient && backwards.compare(0, 1, "1") == 0));
+  }
 };
 
 /// All methods of this build, filled once by the generated list of register functions.

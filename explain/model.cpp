@@ -240,6 +240,12 @@ int64_t Model::class_index(const std::string& text) const {
   return state_->labels.find(text);
 }
 
+bool Model::takes_batches() const {
+  if (state_->options.gpu == nullptr) return false;
+  const Shape& shape = state_->graph.value(state_->graph.require(state_->input)).desc.shape;
+  return shape.rank() > 0 && shape[0] == Shape::kUnknown;
+}
+
 PreparedInput Model::prepare(const Image& image) const {
   return camlucida::prepare(image, state_->preprocessing);
 }

@@ -34,8 +34,8 @@ struct ModelOptions {
   std::shared_ptr<Gpu> gpu;                    ///< null: the processor
   Precision precision = Precision::kFp32;      ///< on a GPU
   size_t max_memory = 0;  ///< bytes of activations of one run; 0 = the memory there is decides
-  /// Variants of a picture that one pass takes at most: 0 = 8 on the processor, fewer where they
-  /// would not stay in the cache, and 128 on a GPU.
+  /// Pictures (BatchExplainer), or variants of a picture, that one pass takes at most: 0 = 8 on the
+  /// processor, fewer where they would not stay in the cache, and 128 on a GPU.
   int max_batch = 0;
   /// Told in one line when memory was short and a run goes on in smaller passes; from any thread
   /// that runs the model.
@@ -125,7 +125,7 @@ struct Explanation {
   void save_overlay(const std::filesystem::path& path) const;
 };
 
-/// Milliseconds spent in each stage.
+/// Milliseconds spent in each stage; of passes that several pictures share, a picture's part.
 struct Timing {
   double preprocess = 0, plan = 0, forward = 0, backward = 0, explain = 0;
 };
@@ -192,8 +192,14 @@ class Model {
                  const ExplainOptions& options = {}) const;
   /// What the scores of one picture, [1, classes, ...], say, for runs by hand.
   Prediction prediction_of(Tensor scores, int k = 5) const;
+  /// Whether several pictures go through the network together (BatchExplainer): on a GPU, where the
+  /// file leaves the batch size free. The processor gains nothing by batches, and its kernels for a
+  /// batch round differently: a picture's answer would depend on how many others there are.
+  bool takes_batches() const;
 
  private:
+  friend class BatchExplainer;
+
   explicit Model(std::shared_ptr<ModelState> state) : state_(std::move(state)) {}
   Answer run(const PreparedInput& input, std::shared_ptr<const Image> picture,
              const ExplainOptions* options, int k) const;

@@ -162,7 +162,12 @@ int64_t SessionPool::most_rows(const Shape& row_shape, const Needs& needs) {
   // a time, or for all of them and their gradients.
   const int64_t bytes =
       needs.gradient_to.empty() ? 3 * row.step : row.values * (1 + needs.seeds_per_image);
-  const auto budget = static_cast<int64_t>(options_.gpu->free_bytes() / 2);
+  size_t free = options_.gpu->free_bytes();
+  {
+    const std::lock_guard lock(mutex_);  // what make_room gives back is as good as free
+    for (const Planned& one : cache_) free += one.idle.size() * one.plan->arena_bytes();
+  }
+  const auto budget = static_cast<int64_t>(free / 2);
   const int64_t limit = options_.max_batch > 0 ? options_.max_batch : kRowsOnGpu;
   return std::clamp<int64_t>(budget / std::max<int64_t>(bytes, 1), 1, limit);
 }

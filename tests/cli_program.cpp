@@ -81,9 +81,9 @@ void add_convolution(OnnxModel& model, const std::string& input, const std::stri
   set_ints_attribute(node, "pads", {1, 1, 1, 1});
 }
 
-OnnxModel features() {
+OnnxModel features(int64_t extent) {
   OnnxModel model;
-  model.input("picture", {0, 3, 16, 16});
+  model.input("picture", {0, 3, extent, extent});
   add_convolution(model, "picture", "conv1", 3, 1);
   model.node("Relu", {"conv1"}, {"relu1"});
   schema::NodeProto& pool = model.node("MaxPool", {"relu1"}, {"pool"});
@@ -131,6 +131,8 @@ BackgroundProgram::~BackgroundProgram() {
   if (pid_ > 0) wait();
 }
 
+std::string BackgroundProgram::errors_so_far() const { return read_text(streams_ / "err"); }
+
 void BackgroundProgram::interrupt() { kill(pid_, SIGINT); }
 
 Outcome BackgroundProgram::wait() {
@@ -162,8 +164,8 @@ void write_text(const fs::path& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
 }
 
-std::string small_classifier() {
-  OnnxModel model = features();
+std::string small_classifier(int64_t extent) {
+  OnnxModel model = features(extent);
   model.node("GlobalAveragePool", {"features"}, {"mean"});
   model.node("Flatten", {"mean"}, {"flat"});
   model.floats("fc.w", {8, 4}, weights(32, 5, 1.0f));
@@ -174,7 +176,7 @@ std::string small_classifier() {
 }
 
 std::string small_embedder() {
-  OnnxModel model = features();
+  OnnxModel model = features(16);
   model.output("features");
   return model.bytes();
 }

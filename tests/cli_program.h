@@ -30,6 +30,7 @@ class BackgroundProgram {
   BackgroundProgram(const std::vector<std::string>& arguments);
   ~BackgroundProgram();
   void interrupt();
+  std::string errors_so_far() const;  ///< on standard error
   Outcome wait();
 
  private:
@@ -44,8 +45,9 @@ std::string read_text(const std::filesystem::path& path);
 void write_text(const std::filesystem::path& path, const std::string& text);
 
 /// A classifier [N, 3, 16, 16] -> conv -> relu -> pool -> conv -> "features" [N, 8, 8, 8] -> mean
-/// -> linear -> "logits" [N, 4] with fixed random weights, as a serialised ONNX model.
-std::string small_classifier();
+/// -> linear -> "logits" [N, 4] with fixed random weights, as a serialised ONNX model. `extent` is
+/// that of the picture; 0 leaves it open.
+std::string small_classifier(int64_t extent = 16);
 /// The convolutions of it only: the output is a feature map.
 std::string small_embedder();
 /// A model with two operators that do not exist.

@@ -54,6 +54,10 @@ TEST(ReadAhead, RunsAheadThisFarAndNoFurther) {
   for (int wait = 0; wait < 500 && made < 14; ++wait) nap(2);
   nap(20);
   EXPECT_EQ(made, 14);
+  reader.look_ahead(20);
+  for (int wait = 0; wait < 500 && made < 30; ++wait) nap(2);
+  nap(20);
+  EXPECT_EQ(made, 30);
 }
 
 TEST(ReadAhead, EndsEarlyWithoutMakingTheRest) {

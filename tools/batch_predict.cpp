@@ -1,36 +1,17 @@
 #include "tools/batch_predict.h"
 
 #include <algorithm>
-#include <cstring>
+#include <iterator>
+
+#include "engine/cuda/gpu.h"
+#include "explain/residence.h"
 
 namespace camlucida::cli {
-namespace {
-
-bool takes_batches(const Model& model) {
-  // The processor gains nothing by batches, and its kernels for a batch round differently: a
-  // picture's answer would depend on how many others there are.
-  if (model.options().gpu == nullptr) return false;
-  const Graph& graph = model.graph();
-  const Shape& shape = graph.value(graph.require(model.input_name())).desc.shape;
-  return shape.rank() > 0 && shape[0] == Shape::kUnknown;
-}
-
-/// Row `row` of a tensor, with an extent of 1 in front.
-Tensor row_of(const Tensor& tensor, int64_t row) {
-  Shape shape = tensor.shape();
-  const auto bytes = static_cast<size_t>(tensor.bytes() / shape[0]);
-  shape[0] = 1;
-  Tensor result(shape, tensor.dtype());
-  std::memcpy(result.raw(), static_cast<const std::byte*>(tensor.raw()) + bytes * row, bytes);
-  return result;
-}
-
-}  // namespace
 
 BatchPredictor::BatchPredictor(const Model& model, size_t expected)
     : model_(model),
       expected_(std::max<int64_t>(static_cast<int64_t>(expected), 1)),
-      most_(takes_batches(model) ? expected_ : 1) {}
+      most_(model.takes_batches() ? expected_ : 1) {}
 
 void BatchPredictor::plan(const Shape& picture) {
   if (session_ && planned_ == picture) return;
@@ -45,43 +26,80 @@ size_t BatchPredictor::batch(const Shape& picture) {
   return static_cast<size_t>((*session_)->plan().desc(model_.input_name()).shape[0]);
 }
 
-std::vector<Tensor> BatchPredictor::scores(const std::vector<Tensor>& pictures) {
-  while (true) {
-    const size_t rows = batch(pictures[0].shape());
-    try {
-      return run(pictures);
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kResource || rows == 1) throw;
-      session_.reset();
-      most_ = static_cast<int64_t>(rows / 2);
-      model_.sessions().note_smaller(static_cast<int64_t>(rows), most_);
-    }
-  }
+void BatchPredictor::submit(std::vector<Tensor> pictures) {
+  under_way_.push_back(send(std::move(pictures)));
 }
 
-std::vector<Tensor> BatchPredictor::run(const std::vector<Tensor>& pictures) {
-  Session& session = **session_;
-  Shape shape = pictures[0].shape();
-  const size_t bytes = pictures[0].bytes();
-  shape[0] = session.plan().desc(model_.input_name()).shape[0];
-  const auto rows = static_cast<size_t>(shape[0]);
-  std::vector<Tensor> scores;
-  for (size_t begin = 0; begin < pictures.size(); begin += rows) {
-    const size_t count = std::min(rows, pictures.size() - begin);
-    if (rows == 1) {
-      session.forward(pictures[begin]);
-    } else {
-      Tensor batch(shape);
-      for (size_t row = 0; row < rows; ++row) {
-        // A plan has one size: what is missing to a full batch repeats the last picture.
-        const Tensor& picture = pictures[begin + std::min(row, count - 1)];
-        std::memcpy(static_cast<std::byte*>(batch.raw()) + bytes * row, picture.raw(), bytes);
-      }
-      session.forward(batch);
+std::vector<Tensor> BatchPredictor::collect() {
+  std::vector<Pass> oldest = std::move(under_way_.front());
+  under_way_.pop_front();
+  return fetch(std::move(oldest));
+}
+
+std::vector<Tensor> BatchPredictor::scores(std::vector<Tensor> pictures) {
+  return fetch(send(std::move(pictures)));
+}
+
+void BatchPredictor::halve(size_t rows) {
+  session_.reset();
+  most_ = std::min(most_, static_cast<int64_t>(rows / 2));
+  model_.sessions().note_smaller(static_cast<int64_t>(rows), most_);
+}
+
+std::vector<BatchPredictor::Pass> BatchPredictor::send(std::vector<Tensor> pictures) {
+  std::vector<Pass> passes;
+  for (size_t begin = 0; begin < pictures.size();) {
+    const size_t rows = batch(pictures[begin].shape());
+    const size_t end = std::min(begin + rows, pictures.size());
+    try {
+      const auto at = [&](size_t i) { return pictures.begin() + static_cast<std::ptrdiff_t>(i); };
+      passes.push_back(send_pass({at(begin), at(end)}, rows));
+      begin = end;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kResource || rows == 1) throw;
+      halve(rows);
     }
-    const Tensor all = session.activation(model_.score_name());
-    for (size_t row = 0; row < count; ++row) {
-      scores.push_back(rows == 1 ? all : row_of(all, static_cast<int64_t>(row)));
+  }
+  return passes;
+}
+
+/// What is sent to the lane after the pictures waits for the pass that reads them, and so do the
+/// pictures of the next pass on this lane; those of the other one do not. The scores leave the
+/// session's stream at once, because fetching them from there would wait for the next pass, too.
+BatchPredictor::Pass BatchPredictor::send_pass(std::vector<Tensor> pictures, size_t rows) {
+  Session& session = **session_;
+  const std::shared_ptr<Stream> lane = next_lane();
+  if (rows == 1 && lane == nullptr) {
+    session.forward(pictures[0]);
+  } else {
+    session.forward(stacked(pictures, static_cast<int64_t>(rows), lane));
+  }
+  Tensor scores = on_stream(session.activation(model_.score_name()), lane);
+  return {std::move(pictures), rows, std::move(scores)};
+}
+
+std::shared_ptr<Stream> BatchPredictor::next_lane() {
+  const std::shared_ptr<Gpu>& gpu = model_.options().gpu;
+  if (gpu == nullptr) return nullptr;
+  lane_ = 1 - lane_;
+  if (lanes_[lane_] == nullptr) lanes_[lane_] = gpu->new_stream();
+  return lanes_[lane_];
+}
+
+std::vector<Tensor> BatchPredictor::fetch(std::vector<Pass> passes) {
+  std::vector<Tensor> scores;
+  for (Pass& pass : passes) {
+    try {
+      const Tensor all = on_host(pass.scores);
+      for (size_t row = 0; row < pass.pictures.size(); ++row) {
+        scores.push_back(pass.rows == 1 ? all : all.rows(static_cast<int64_t>(row), 1).clone());
+      }
+    } catch (const Error& error) {
+      // A GPU may run short when the work is done rather than when it is sent.
+      if (error.kind() != ErrorKind::kResource || pass.rows == 1) throw;
+      halve(pass.rows);
+      std::vector<Tensor> again = this->scores(std::move(pass.pictures));
+      std::move(again.begin(), again.end(), std::back_inserter(scores));
     }
   }
   return scores;

@@ -4,8 +4,10 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "engine/fs.h"
+#include "explain/batch_explainer.h"
 #include "tools/common_flags.h"
 #include "tools/concept_request.h"
 #include "tools/explain_request.h"
@@ -27,6 +29,7 @@ constexpr const char* kExamples = R"(Examples:
   camlucida explain -m resnet50.onnx cat.jpg -c top3 -o maps/    # the three best classes
   camlucida explain -m resnet50.onnx cat.jpg -c "tabby cat" --method cam,gradcam
   camlucida explain -m resnet50.onnx photos/ --method all-gradient -o maps/ --resume
+  camlucida explain -m resnet50.onnx photos/ -o maps/ --device cuda --batch-size 32
   camlucida explain -m resnet50.onnx cat.jpg -t layer3           # `inspect --layers` lists them
   camlucida explain -m clip.onnx cat.jpg --concepts words.npy --concept-names words.txt -c top3
   camlucida explain -m resnet50.onnx cat.jpg --layer-sweep       # which layer explains best here
@@ -99,6 +102,15 @@ class ExplainRun {
     Json same;  ///< see identity()
     bool complete = false;
   };
+  /// An input that was read, or why not, on its way through the network.
+  struct Waiting {
+    const Input* input = nullptr;
+    size_t index = 0;
+    Ready ready = {};
+    std::vector<ConceptLevel> levels = {};
+    std::vector<Target> targets = {};  ///< of concepts, else those of the request
+    std::optional<Error> failure = std::nullopt;
+  };
   /// What is known of an input once its maps are, on its way to the thread that writes.
   struct Explained {
     Ready input;
@@ -107,29 +119,120 @@ class ExplainRun {
   };
 
   /// Reads on some threads, computes on this one and writes on another, in the order of the inputs.
-  /// Everything that is printed or counted is so by the thread that writes.
+  /// Everything that is printed or counted is so by the thread that writes. On a GPU pictures of
+  /// one shape wait for each other until a batch is full.
   void explain_all(const std::vector<Input>& inputs, Progress& progress) {
     constexpr size_t kWaiting = 2;
     const int threads = inputs.size() > 1 ? reading_threads(model_) : 0;
     ReadAhead<Ready> reader(inputs.size(), static_cast<size_t>(threads) + 1, threads,
                             [&](size_t i) { return read(inputs[i]); });
     TaskQueue writer(kWaiting);
+    BatchExplainer explainer(model_, request_.options(progress.steps(), concepts_.has_value()),
+                             inputs.size());
+    std::vector<Waiting> waiting;
+    size_t pictures = 0;  // of those waiting, the others are failures
+    size_t full = 0;      // pictures that the batch takes
+    const auto explain_waiting = [&] {
+      explain(std::exchange(waiting, {}), explainer, writer, progress);
+      pictures = full = 0;
+    };
     for (size_t i = 0; i < inputs.size() && !interrupted(); ++i) {
-      progress.show(i, inputs[i].path.string());
-      std::shared_ptr<const Explained> explained;
-      std::optional<Error> failure;
-      try {
-        explained = explain(reader.take(), progress);
-      } catch (const Error& error) {
-        failure = error;
-      } catch (const std::bad_alloc&) {
-        failure = out_of_memory();
+      const Input& input = inputs[i];
+      // What goes into a batch shows when its turn has come.
+      if (!model_.takes_batches()) progress.show(i, input.path.string());
+      Waiting one = take(input, i, reader);
+      if (one.ready.complete) {
+        if (model_.takes_batches()) progress.show(i, input.path.string());
+        writer.add([this] { ++skipped_; });
+        continue;
       }
-      writer.add([this, &input = inputs[i], &progress, explained, failure] {
-        conclude(input, explained.get(), failure, progress);
+      if (!one.failure) {
+        const LoadedInput& loaded = one.ready.loaded;
+        if (pictures > 0 && shape_of(waiting) != loaded.prepared->tensor.shape()) explain_waiting();
+        if (pictures++ == 0) {
+          full = batch_of(explainer, loaded);
+          reader.look_ahead(static_cast<size_t>(threads) + full);  // the next batch
+        }
+      }
+      waiting.push_back(std::move(one));
+      if (pictures >= full) explain_waiting();
+    }
+    if (!interrupted()) explain_waiting();
+    writer.finish();
+  }
+
+  Waiting take(const Input& input, size_t index, ReadAhead<Ready>& reader) const {
+    Waiting one{.input = &input, .index = index};
+    try {
+      one.ready = reader.take();
+      if (concepts_ && !one.ready.complete) {
+        one.levels = concepts_->rank(one.ready.loaded);
+        one.targets = concepts_->targets(one.levels);
+      }
+    } catch (const Error& error) {
+      one.failure = error;
+    } catch (const std::bad_alloc&) {
+      one.failure = out_of_memory();
+    }
+    return one;
+  }
+
+  /// Of the pictures that wait, of which there is one.
+  static const Shape& shape_of(const std::vector<Waiting>& waiting) {
+    const auto picture = std::find_if(waiting.begin(), waiting.end(),
+                                      [](const Waiting& one) { return !one.failure; });
+    return picture->ready.loaded.prepared->tensor.shape();
+  }
+
+  /// How many pictures like this one go through the network together: what the network takes, but
+  /// not so many that the pictures themselves, which the overlays need, fill the memory. There are
+  /// two batches at a time, one in work and one being read.
+  static size_t batch_of(BatchExplainer& explainer, const LoadedInput& loaded) {
+    constexpr size_t kHeldBytes = size_t{1} << 29;
+    const Shape& shape = loaded.prepared->tensor.shape();
+    const bool held = !loaded.is_tensor() && loaded.picture() != nullptr;
+    const size_t bytes = held ? loaded.image().pixels().size() : 0;
+    const size_t rows = explainer.batch(shape);
+    size_t most = rows;
+    while (most > 1 && most * bytes > kHeldBytes) most /= 2;
+    if (most == rows) return rows;
+    explainer.limit(most);
+    return explainer.batch(shape);
+  }
+
+  /// Explains what waits and hands it to the thread that writes; after an interruption no more.
+  void explain(std::vector<Waiting> waiting, BatchExplainer& explainer, TaskQueue& writer,
+               Progress& progress) {
+    std::vector<PictureToExplain> pictures;
+    for (const Waiting& one : waiting) {
+      if (one.failure) continue;
+      const LoadedInput& loaded = one.ready.loaded;
+      pictures.push_back(
+          {*loaded.prepared, loaded.is_tensor() ? nullptr : loaded.picture(), one.targets});
+    }
+    explainer.start(std::move(pictures));
+    size_t picture = 0;
+    for (Waiting& one : waiting) {
+      if (interrupted()) break;
+      if (model_.takes_batches()) progress.show(one.index, one.input->path.string());
+      auto explained = std::make_shared<Explained>();
+      if (!one.failure) {
+        try {
+          explained->answer =
+              ExplainRequest::completed(explainer.explain(picture++), one.ready.loaded);
+        } catch (const Error& error) {
+          one.failure = error;
+        } catch (const std::bad_alloc&) {
+          one.failure = out_of_memory();
+        }
+      }
+      explained->input = std::move(one.ready);
+      explained->levels = std::move(one.levels);
+      writer.add([this, &input = *one.input, &progress, explained, failure = one.failure] {
+        conclude(input, *explained, failure, progress);
       });
     }
-    writer.finish();
+    explainer.start({});  // lets go of the pictures
   }
 
   /// Adapts request_flags_ to concepts, if they are asked for.
@@ -177,33 +280,18 @@ class ExplainRun {
     ready.same = identity(input, ready.loaded);
     ready.complete = flags_.files.resume && is_complete(files_, input, ready.same);
     if (!ready.complete) prepare_input(ready.loaded, model_);
+    if (!ready.loaded.is_tensor() && !files_.overlay && !files_.truth) {
+      ready.loaded.data = std::shared_ptr<const Image>();  // nobody looks at it again
+    }
     return ready;
   }
 
-  std::shared_ptr<const Explained> explain(Ready ready, Progress& progress) const {
-    auto explained = std::make_shared<Explained>();
-    explained->input = std::move(ready);
-    if (explained->input.complete) return explained;
-    const LoadedInput& loaded = explained->input.loaded;
-    std::vector<Target> targets;
-    if (concepts_) {
-      explained->levels = concepts_->rank(loaded);
-      targets = concepts_->targets(explained->levels);
-    }
-    explained->answer = request_.run(model_, loaded, progress.steps(), targets);
-    return explained;
-  }
-
   /// On the thread that writes: files, standard output and errors of one input.
-  void conclude(const Input& input, const Explained* explained, const std::optional<Error>& failure,
+  void conclude(const Input& input, const Explained& explained, const std::optional<Error>& failure,
                 Progress& progress) {
     try {
       if (failure) throw *failure;
-      if (explained->input.complete) {
-        ++skipped_;
-      } else {
-        write(input, *explained, progress);
-      }
+      write(input, explained, progress);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::kUsage) throw;  // it is the same for every input
       fail(input, error, progress);

@@ -196,19 +196,23 @@ void ExplainRequest::choose_classes(const Model& model) {
   }
 }
 
-Answer ExplainRequest::run(const Model& model, const LoadedInput& input, ProgressFunction progress,
-                           const std::vector<Target>& targets) const {
+ExplainOptions ExplainRequest::options(ProgressFunction progress, bool own_targets) const {
   ExplainOptions options = options_;
-  if (!targets.empty()) options.target = {.classes = {}, .k = options.target.k, .targets = targets};
+  if (own_targets) options.target = {.classes = {}, .k = options.target.k, .targets = {}};
   options.progress = std::move(progress);
-  Answer answer;
-  if (input.prepared) {
-    answer = model.explain(*input.prepared, input.is_tensor() ? nullptr : input.picture(), options);
-    answer.timing.preprocess = input.preprocess_ms;
-  } else {
-    answer = input.is_tensor() ? model.explain(input.tensor(), options)
-                               : model.explain(input.image(), options);
-  }
+  return options;
+}
+
+Answer ExplainRequest::run(const Model& model, const LoadedInput& input,
+                           ProgressFunction progress) const {
+  const ExplainOptions all = options(std::move(progress), false);
+  return completed(
+      input.is_tensor() ? model.explain(input.tensor(), all) : model.explain(input.image(), all),
+      input);
+}
+
+Answer ExplainRequest::completed(Answer answer, const LoadedInput& input) {
+  if (input.prepared) answer.timing.preprocess = input.preprocess_ms;
   std::map<std::string, std::set<std::string>> seen;  // targets by slug
   std::vector<Explanation> all = std::move(answer.explanations);
   answer.explanations.clear();

@@ -39,10 +39,14 @@ class ExplainRequest {
   /// Error(kUsage) for a method, layer, class or setting that does not exist.
   ExplainRequest(const RequestFlags& flags, const Model& model, const OutputFlags& output);
 
-  /// The answer with all explanations; each class once, however often it was named. `targets`: what
-  /// to explain instead of the classes of the request.
-  Answer run(const Model& model, const LoadedInput& input, ProgressFunction progress,
-             const std::vector<Target>& targets = {}) const;
+  /// What Model::explain and BatchExplainer get. `own_targets`: every picture has targets of its
+  /// own instead of the classes of the request.
+  ExplainOptions options(ProgressFunction progress, bool own_targets) const;
+  /// The answer for one input by itself.
+  Answer run(const Model& model, const LoadedInput& input, ProgressFunction progress) const;
+  /// An answer with each class once, however often it was named, and the time it took to prepare
+  /// `input`.
+  static Answer completed(Answer answer, const LoadedInput& input);
 
   /// For callers that show maps only, see ExplainOptions::artefacts.
   void leave_out_artefacts() { options_.artefacts = false; }

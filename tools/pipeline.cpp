@@ -24,6 +24,14 @@ void ReadWindow::taken() {
   changed_.notify_all();
 }
 
+void ReadWindow::look_ahead(size_t ahead) {
+  {
+    const std::lock_guard lock(mutex_);
+    ahead_ = ahead;
+  }
+  changed_.notify_all();
+}
+
 void ReadWindow::stop() {
   {
     const std::lock_guard lock(mutex_);

@@ -28,6 +28,7 @@ class ReadWindow {
   void wait(const std::function<bool()>& ready);
   /// One more was taken by the consumer.
   void taken();
+  void look_ahead(size_t ahead);
   void stop();
   std::mutex& mutex() { return mutex_; }
 
@@ -58,6 +59,9 @@ class ReadAhead {
   }
   ReadAhead(const ReadAhead&) = delete;
   ReadAhead& operator=(const ReadAhead&) = delete;
+
+  /// Changes how many may be made beyond the last that was taken.
+  void look_ahead(size_t ahead) { window_.look_ahead(ahead); }
 
   /// The next item; waits for it. Throws what making it threw, and goes on with the one after it.
   Item take() {

@@ -1,6 +1,9 @@
 #include <fmt/format.h>
 
+#include <deque>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "engine/npy.h"
 #include "explain/heatmap.h"
@@ -64,7 +67,8 @@ void print_answer(const Input& input, const LoadedInput& loaded, const Predictio
 }
 
 /// A run over many inputs: threads read ahead, pictures of one shape go through the network
-/// together, and answers come in the order of the inputs.
+/// together, on a GPU one batch while the next is brought there, and answers come in the order of
+/// the inputs.
 class PredictRun {
  public:
   PredictRun(const Flags& flags, const Model& model, const std::vector<Input>& inputs)
@@ -78,14 +82,20 @@ class PredictRun {
   int run() {
     catch_interrupts();
     const int threads = inputs_.size() > 1 ? reading_threads(model_) : 0;
-    // One batch in work and the next one ready.
+    // One batch being collected and the next one ready.
     ReadAhead<LoadedInput> reader(inputs_.size(), static_cast<size_t>(threads) + batch(), threads,
                                   [this](size_t i) { return read(inputs_[i]); });
     for (size_t i = 0; i < inputs_.size() && !interrupted(); ++i) {
       progress_.show(i, inputs_[i].path.string());
-      attempt(inputs_[i], [&] { take(inputs_[i], reader.take()); });
+      const auto failure = attempt([&] { take(inputs_[i], reader.take()); });
+      if (!failure) continue;
+      // Behind the answers of those before.
+      send_waiting();
+      answer_sent(0);
+      fail(inputs_[i], *failure);
     }
-    if (!interrupted()) predict_waiting();
+    if (!interrupted()) send_waiting();
+    answer_sent(0);  // what was sent is in work: it is finished, interrupted or not
     progress_.clear();
     return finish(failures_, done_, 0, inputs_.size(), "predicted", flags_.output);
   }
@@ -94,14 +104,17 @@ class PredictRun {
   /// Pictures of one pass as far as that is known before one is read.
   size_t batch() const {
     constexpr size_t kUsual = 128;  // of a GPU
-    if (model_.options().gpu == nullptr) return 1;
+    if (!model_.takes_batches()) return 1;
     return flags_.model.batch_size > 0 ? static_cast<size_t>(flags_.model.batch_size) : kUsual;
   }
 
   struct Waiting {
     const Input* input;
     LoadedInput loaded;  // without the picture itself
+
+    const Tensor& picture() const { return loaded.prepared->tensor; }
   };
+  using Batch = std::vector<Waiting>;
 
   /// On a thread that reads.
   LoadedInput read(const Input& input) const {
@@ -111,19 +124,17 @@ class PredictRun {
     return loaded;
   }
 
-  /// Runs `work`; what it throws is noted as failure of `input`, behind the answers of those
-  /// before.
+  /// What `work` throws, if anything.
   template <class Work>
-  void attempt(const Input& input, const Work& work) {
+  static std::optional<Error> attempt(const Work& work) {
     try {
       work();
     } catch (const Error& error) {
-      predict_waiting();
-      fail(input, error);
+      return error;
     } catch (const std::bad_alloc&) {
-      predict_waiting();
-      fail(input, out_of_memory());
+      return out_of_memory();
     }
+    return std::nullopt;
   }
 
   void fail(const Input& input, const Error& error) {
@@ -134,33 +145,52 @@ class PredictRun {
 
   void take(const Input& input, LoadedInput loaded) {
     const Shape& shape = loaded.prepared->tensor.shape();
-    if (!waiting_.empty() && waiting_[0].loaded.prepared->tensor.shape() != shape) {
-      predict_waiting();
-    }
+    if (!waiting_.empty() && waiting_[0].picture().shape() != shape) send_waiting();
     const size_t batch = predictor_.batch(shape);
     waiting_.push_back({&input, std::move(loaded)});
-    if (waiting_.size() >= batch) predict_waiting();
+    if (waiting_.size() >= batch) send_waiting();
   }
 
-  void predict_waiting() {
-    std::vector<Waiting> waiting = std::move(waiting_);
-    waiting_.clear();
-    if (waiting.empty()) return;
+  void send_waiting() {
+    Batch batch = std::exchange(waiting_, {});
+    if (batch.empty()) return;
     std::vector<Tensor> pictures;
-    for (const Waiting& one : waiting) pictures.push_back(one.loaded.prepared->tensor);
-    std::vector<Tensor> scores;
-    if (waiting.size() > 1) {
+    for (const Waiting& one : batch) pictures.push_back(one.picture());
+    try {
+      predictor_.submit(std::move(pictures));
+    } catch (const std::exception&) {
+      answer_sent(0);
+      answer_alone(batch);
+      return;
+    }
+    sent_.push_back(std::move(batch));
+    answer_sent(predictor_.ahead());
+  }
+
+  /// Answers the oldest batches that were sent until only `left` are.
+  void answer_sent(size_t left) {
+    while (sent_.size() > left) {
+      const Batch batch = std::move(sent_.front());
+      sent_.pop_front();
+      std::vector<Tensor> scores;
       try {
-        scores = predictor_.scores(pictures);
+        scores = predictor_.collect();
       } catch (const std::exception&) {
-        scores.clear();  // whichever it was shows when they run alone
+        answer_alone(batch);
+        continue;
+      }
+      for (size_t i = 0; i < batch.size(); ++i) {
+        const auto failure = attempt([&] { answer(batch[i], std::move(scores[i])); });
+        if (failure) fail(*batch[i].input, *failure);
       }
     }
-    for (size_t i = 0; i < waiting.size(); ++i) {
-      attempt(*waiting[i].input, [&] {
-        answer(waiting[i],
-               scores.empty() ? predictor_.scores({pictures[i]})[0] : std::move(scores[i]));
-      });
+  }
+
+  /// Which picture made its batch fail shows when they run one by one.
+  void answer_alone(const Batch& batch) {
+    for (const Waiting& one : batch) {
+      const auto failure = attempt([&] { answer(one, predictor_.scores({one.picture()})[0]); });
+      if (failure) fail(*one.input, *failure);
     }
   }
 
@@ -201,7 +231,8 @@ class PredictRun {
   bool has_classes_;
   BatchPredictor predictor_;
   Progress progress_;
-  std::vector<Waiting> waiting_;  // read, all of one shape, not predicted yet
+  Batch waiting_;           // read, all of one shape, not sent yet
+  std::deque<Batch> sent_;  // in the network, not answered yet
   Failures failures_;
   size_t done_ = 0;
 };

@@ -9,8 +9,9 @@
 ///     const auto answer = model.explain(image, {.method = "gradcam"});
 ///     answer.explanations[0].save_overlay("cat.png");
 ///
-/// `Model` covers the common case. Its parts can be used by hand: `Graph` (import_onnx), `Needs`,
-/// `Plan`, `Session`, `ExplainerRegistry`. Errors are `camlucida::Error`.
+/// `Model` covers the common case, `BatchExplainer` many pictures on a GPU. Its parts can be used
+/// by hand: `Graph` (import_onnx), `Needs`, `Plan`, `Session`, `ExplainerRegistry`. Errors are
+/// `camlucida::Error`.
 
 #include "engine/error.h"
 #include "engine/image/image.h"
@@ -18,5 +19,6 @@
 #include "engine/npy.h"
 #include "engine/plan.h"
 #include "engine/session.h"
+#include "explain/batch_explainer.h"
 #include "explain/explainer.h"
 #include "explain/model.h"
