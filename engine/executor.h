@@ -17,9 +17,16 @@ class Executor {
   virtual void write(Plan::BufferId buffer, int seed, size_t at, const Tensor& source, size_t from,
                      size_t bytes) = 0;
   virtual void clear(Plan::BufferId buffer, size_t at, size_t bytes) = 0;
-  /// A plain copy of the value, the copies of a gradient one after the other along axis 0.
-  virtual Tensor read(const Plan::Location& location, const TensorDesc& desc, int copies) const = 0;
+  /// A tensor, uninitialised on a GPU, that read() can write to.
+  virtual Tensor make(const TensorDesc& desc) const = 0;
+  /// Whether `tensor` lies where one from make() does.
+  virtual bool holds(const Tensor& tensor) const = 0;
+  /// Writes a plain copy of the value to `to`, the copies of a gradient one after the other.
+  virtual void read(const Plan::Location& location, const TensorDesc& desc, int copies,
+                    Tensor& to) const = 0;
   virtual void run(bool backward, const Session::StepTimer& timer) = 0;
+  /// Whether run() only sends work to stream(), in both directions, so that it can be recorded.
+  virtual bool capturable() const { return false; }
   virtual std::shared_ptr<Stream> stream() const { return nullptr; }
 
  protected:

@@ -11,6 +11,12 @@ Shape with_batch(const Shape& shape, int64_t rows) {
   return result;
 }
 
+/// `copies` of a value, one after the other along axis 0.
+TensorDesc repeated(TensorDesc desc, int copies) {
+  if (desc.shape.rank() > 0) desc.shape[0] *= copies;
+  return desc;
+}
+
 }  // namespace
 
 Session::Session(std::shared_ptr<const Plan> plan, int threads)
@@ -83,17 +89,40 @@ ValueId Session::kept_value(const std::string& name) const {
   return id;
 }
 
-Tensor Session::activation(const std::string& name) const {
-  const ValueId id = kept_value(name);
-  const Value& value = plan_->graph().value(id);
-  if (value.is_constant()) return value.constant;
-  const auto location = plan_->activations_.find(id);
+const Plan::Location& Session::activation_place(const std::string& name) const {
+  const auto location = plan_->activations_.find(kept_value(name));
   if (location == plan_->activations_.end()) {
     throw Error(ErrorKind::kUsage, "the plan did not keep the activation of '" + name + "'",
                 "name it in Needs::taps");
   }
   if (!ran_forward_) throw Error(ErrorKind::kUsage, "activation() needs a forward() before it");
-  return executor_->read(location->second, value.desc, 1);
+  return location->second;
+}
+
+Tensor Session::activation(const std::string& name) const {
+  const Value& value = plan_->graph().value(kept_value(name));
+  if (value.is_constant()) return value.constant;
+  const Plan::Location& place = activation_place(name);
+  Tensor result = executor_->make(value.desc);
+  executor_->read(place, value.desc, 1, result);
+  return result;
+}
+
+void Session::copy_activation(const std::string& name, Tensor& to) const {
+  const Plan::Location& place = activation_place(name);
+  const TensorDesc& desc = plan_->graph().value(kept_value(name)).desc;
+  check_receiver(to, desc, name);
+  executor_->read(place, desc, 1, to);
+}
+
+void Session::check_receiver(const Tensor& to, const TensorDesc& desc,
+                             const std::string& name) const {
+  if (to.desc() == desc && executor_->holds(to)) return;
+  throw Error(ErrorKind::kUsage,
+              "'" + name + "' is " + std::string(name_of(desc.dtype)) + " " +
+                  desc.shape.to_string() + " where the session runs; given was " +
+                  std::string(name_of(to.dtype())) + " " + to.shape().to_string() +
+                  (executor_->holds(to) ? "" : ", elsewhere"));
 }
 
 void Session::backward(const Tensor& seed) {
@@ -118,17 +147,34 @@ void Session::backward(const Tensor& seed) {
   ran_backward_ = true;
 }
 
-Tensor Session::gradient(const std::string& name) const {
-  const ValueId id = kept_value(name);
-  const auto location = plan_->gradients_.find(id);
+const Plan::Location& Session::gradient_place(const std::string& name) const {
+  const auto location = plan_->gradients_.find(kept_value(name));
   if (location == plan_->gradients_.end()) {
     throw Error(ErrorKind::kUsage, "the plan has no gradient to '" + name + "'",
                 "name it in Needs::gradient_to");
   }
   if (!ran_backward_) throw Error(ErrorKind::kUsage, "gradient() needs a backward() before it");
-  return executor_->read(location->second, plan_->graph().value(id).desc,
-                         plan_->needs().seeds_per_image);
+  return location->second;
 }
+
+Tensor Session::gradient(const std::string& name) const {
+  const Plan::Location& place = gradient_place(name);
+  const TensorDesc& desc = plan_->graph().value(kept_value(name)).desc;
+  const int seeds = plan_->needs().seeds_per_image;
+  Tensor result = executor_->make(repeated(desc, seeds));
+  executor_->read(place, desc, seeds, result);
+  return result;
+}
+
+void Session::copy_gradient(const std::string& name, Tensor& to) const {
+  const Plan::Location& place = gradient_place(name);
+  const TensorDesc& desc = plan_->graph().value(kept_value(name)).desc;
+  const int seeds = plan_->needs().seeds_per_image;
+  check_receiver(to, repeated(desc, seeds), name);
+  executor_->read(place, desc, seeds, to);
+}
+
+bool Session::is_capturable() const { return !timer_ && executor_->capturable(); }
 
 Tensor Session::replay(const Tensor& variants, int image) {
   if (replay_ == nullptr) {

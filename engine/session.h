@@ -47,6 +47,10 @@ class Session {
   /// A tap, gradient target, output or (if the plan retained all) any computed value.
   /// Throws Error(kUsage) if the plan did not keep it.
   Tensor activation(const std::string& name) const;
+  /// The same into a tensor of the caller's, of the value's type and shape, without taking memory.
+  /// On a GPU `to` lies there, and nothing has read it on the host yet: Tensor keeps what it has
+  /// fetched. Throws Error(kUsage) for another type, shape or place, and for a constant.
+  void copy_activation(const std::string& name, Tensor& to) const;
 
   /// Carries `seed`, the derivative of a score with respect to the score tensor, back from
   /// Needs::score to Needs::gradient_to. With S seeds per image and batch N the seed is
@@ -55,11 +59,19 @@ class Session {
   void backward(const Tensor& seed);
   /// Derivative of the score with respect to that value: [S*N, ...], seed-major like the seed.
   Tensor gradient(const std::string& name) const;
+  /// The same into a tensor of the caller's, as copy_activation().
+  void copy_gradient(const std::string& name, Tensor& to) const;
 
   /// Runs only what lies after Needs::replay_from, on up to replay_batch variants of that tap
   /// ([rows, C, h, w]), and returns the score tensor of each ([rows, ...]). What the tail reads
   /// from beside the tap is taken from image `image` of the last forward().
   Tensor replay(const Tensor& variants, int image = 0);
+
+  /// Whether forward(), backward(), copy_activation() and copy_gradient(), with tensors that lie on
+  /// the GPU, only send work to stream(), so that a caller may record them as part of something
+  /// larger (Stream::capture) once they have run. False on the processor, while steps are timed and
+  /// where a step of the plan runs on the host.
+  bool is_capturable() const;
 
   /// Called after every step with its index in forward_steps() or backward_steps() and the time it
   /// took. Empty = off.
@@ -70,6 +82,9 @@ class Session {
   void write(const Plan::Location& location, const Tensor& tensor);
   void run_forward();
   ValueId kept_value(const std::string& name) const;
+  const Plan::Location& activation_place(const std::string& name) const;
+  const Plan::Location& gradient_place(const std::string& name) const;
+  void check_receiver(const Tensor& to, const TensorDesc& desc, const std::string& name) const;
 
   std::shared_ptr<const Plan> plan_;
   std::unique_ptr<Executor> executor_;

@@ -36,20 +36,21 @@ void check_class(const Shape& scores, int64_t index) {
               "use 0 to " + std::to_string(classes - 1));
 }
 
-/// A target that is a function of all logits with one class in the centre.
+/// A target that is a function of all logits with one class in the centre; linear without a form.
 Target class_target(
-    const std::string& kind, int64_t index, bool linear,
+    const std::string& kind, int64_t index, std::optional<Target::SoftmaxForm> form,
     std::function<double(const float*, int64_t)> value,
     std::function<void(const float*, int64_t, float*)> gradient,
     std::function<void(const float*, int64_t, const double*, double*)> hessian_product = {}) {
   Target::Function function{
       .description = kind + ":" + std::to_string(index),
       .class_index = index,
-      .linear = linear,
+      .linear = !form,
       .check = [index](const Shape& shape) { check_class(shape, index); },
       .value = [value](const Shape& shape, const float* row) { return value(row, shape[1]); },
       .gradient = [gradient](const Shape& shape, const float* row,
-                             float* seed) { gradient(row, shape[1], seed); }};
+                             float* seed) { gradient(row, shape[1], seed); },
+      .softmax_form = form};
   if (hessian_product) {
     function.hessian_product = [hessian_product](const Shape& shape, const float* row,
                                                  const double* v, double* product) {
@@ -121,7 +122,7 @@ Target::Target(Function function)
 
 Target Target::of_class(int64_t index) {
   return class_target(
-      "class", index, true,
+      "class", index, {},
       [index](const float* row, int64_t) { return static_cast<double>(row[index]); },
       [index](const float*, int64_t, float* seed) { seed[index] += 1.0f; });
 }
@@ -146,7 +147,7 @@ Target Target::margin(int64_t a, int64_t b) {
 
 Target Target::probability(int64_t index) {
   return class_target(
-      "probability", index, false,
+      "probability", index, Target::SoftmaxForm{.probability = 1},
       [index](const float* row, int64_t classes) {
         return softmax_row(row, classes)[static_cast<size_t>(index)];
       },
@@ -171,7 +172,7 @@ Target Target::probability(int64_t index) {
 
 Target Target::log_probability(int64_t index) {
   return class_target(
-      "log-probability", index, false,
+      "log-probability", index, Target::SoftmaxForm{.log_probability = 1},
       [index](const float* row, int64_t classes) { return log_softmax(row, classes, index); },
       [index](const float* row, int64_t classes, float* seed) {
         add_log_gradient(row, classes, index, 1.0, seed);
@@ -181,7 +182,7 @@ Target Target::log_probability(int64_t index) {
 
 Target Target::logit_and_log_probability(int64_t index) {
   return class_target(
-      "rest", index, false,
+      "rest", index, Target::SoftmaxForm{.logit = 1, .log_probability = 1},
       [index](const float* row, int64_t classes) {
         return row[index] + log_softmax(row, classes, index);
       },

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,14 @@ class Target {
   /// One entry of the row, by its flat index.
   static Target entry(int64_t flat_index, const std::string& name);
 
+  /// logit y_c + log_probability log P_c + probability P_c, P the softmax of the row y: what the
+  /// scores of a class that are not linear consist of, as numbers.
+  struct SoftmaxForm {
+    double logit = 0;
+    double log_probability = 0;
+    double probability = 0;
+  };
+
   /// A function of one row of the score tensor (shape with a leading 1).
   struct Function {
     std::string description;  ///< "class:281"
@@ -56,6 +65,9 @@ class Target {
     /// be null otherwise, for a target that no second-order method is asked for.
     std::function<void(const Shape&, const float* row, const double* v, double* product)>
         hessian_product = nullptr;
+    /// Set if `value` is this form with c = class_index. What is `linear`, has a `similarity` or
+    /// this form is computed where the scores lie; other functions are called on the host.
+    std::optional<SoftmaxForm> softmax_form = std::nullopt;
   };
   explicit Target(Function function);
 
@@ -63,6 +75,7 @@ class Target {
   int64_t class_index() const { return function_->class_index; }
   bool linear() const { return function_->linear; }
   const Similarity* similarity() const { return function_->similarity.get(); }
+  const std::optional<SoftmaxForm>& softmax_form() const { return function_->softmax_form; }
   const std::string& describe() const { return function_->description; }
   /// The description fit for a file name: "c281", else letters, digits, '.', '-', without the
   /// folders and the extension of a file. Two targets may share one.

@@ -3,11 +3,17 @@
 #include <cmath>
 #include <cstdio>
 
+#include "engine/session.h"
+#include "explain/optimise/channel_mask_common.h"
+#include "explain/perturb/masking_common.h"
 #include "tests/golden_maps.h"
 
-/// Opti-CAM against the reference. Its search is chaotic (the first step of Adam is a sign, and
-/// max-min routes gradient through single pixels), so it is tested in stages: the first gradient,
-/// the first loss and step, the loss reached, and how the maps correlate.
+/// Opti-CAM against the reference. Adam amplifies rounding from step to step (its first step is a
+/// sign, and max-min routes gradient through single pixels): a float32 run of the reference itself
+/// ends up to 31 % of the map's range away. Asked is what is well-defined: the first gradient, u
+/// and the losses of the first steps, the course of the losses and the loss reached, and the map
+/// and the score at the reference's own last u. The last map is compared where the reference's
+/// float32 run says that it can be. Shares of the gain are of |first loss - last loss|.
 namespace camlucida::test {
 namespace {
 
@@ -39,41 +45,127 @@ class GoldenOptiCam : public GoldenMaps {
   void check(const std::string& entry) {
     SCOPED_TRACE(GetParam() + " " + entry);
     const Json& golden_entry = index_["methods"][entry];
-    const Explanation mine = explain(
-        "opticam",
-        {{"opticam.iterations", std::to_string(golden_entry["params"]["max_iter"].get<int64_t>())},
-         {"opticam.learning_rate", to_text(golden_entry["params"]["lr"].get<double>())}});
+    const int64_t iterations = golden_entry["params"]["max_iter"].get<int64_t>();
+    rate_ = golden_entry["params"]["lr"].get<double>();
+    const Explanation mine = explain("opticam", {{"opticam.iterations", std::to_string(iterations)},
+                                                 {"opticam.learning_rate", to_text(rate_)}});
     compare(entry, "grad_u0", mine.artefacts.at("grad_u0").to_doubles());
-
-    const std::vector<double>& trajectory = mine.series.at("trajectory");
-    const std::vector<double> objective = golden(entry, "objective");
-    const double logit = std::abs(golden_entry["logit_original"].get<double>());
-    EXPECT_NEAR(trajectory.front(), objective.front(), 1e-4 * logit);
-    check_first_step(entry, mine.artefacts.at("u_early").to_doubles());
-
-    const double gained = std::abs(objective.front() - objective.back());
-    EXPECT_LE(trajectory.back(), objective.back() + 0.05 * gained);
+    check_early_steps(entry, mine.artefacts.at("u_early").to_doubles());
+    check_losses(entry, mine.series.at("trajectory"));
+    check_at_golden(entry);
     const double alike = correlation(mine.map.to_doubles(), golden_map(entry, mine.map.shape()));
-    EXPECT_GE(alike, 0.95);
-    std::printf(
-        "[ MEASURED ] %s %s: first loss off by %.1e of |logit|, loss %.3f -> %.3f "
-        "(reference %.3f -> %.3f), map correlation %.5f\n",
-        GetParam().c_str(), entry.c_str(), std::abs(trajectory.front() - objective.front()) / logit,
-        trajectory.front(), trajectory.back(), objective.front(), objective.back(), alike);
+    std::printf("[ MEASURED ] %s %s: map correlation %.5f\n", GetParam().c_str(), entry.c_str(),
+                alike);
+    const double own_deviation = float32_deviation(entry, "map");
+    if (own_deviation <= 0.06) {
+      EXPECT_GE(alike, 0.98) << "the reference repeats it to " << own_deviation;
+    }
   }
 
-  void check_first_step(const std::string& entry, const std::vector<double>& early) {
+  /// Worst difference of the reference's float32 run, infinite where there is none.
+  double float32_deviation(const std::string& entry, const std::string& artefact) {
+    const Json& golden_entry = index_["methods"][entry];
+    if (!golden_entry.contains("float32_deviation")) return INFINITY;
+    return golden_entry["float32_deviation"][artefact]["max_abs"].get<double>();
+  }
+
+  /// In shares of what Adam moves at most in so many steps. Channels with hardly any gradient
+  /// (1e-3 of the largest) move either way.
+  void check_early_steps(const std::string& entry, const std::vector<double>& mine) {
     const std::vector<double> gradient = golden(entry, "grad_u0");
     const std::vector<double> expected = golden(entry, "u_early");
+    ASSERT_EQ(mine.size(), expected.size());
     double peak = 0;
     for (const double g : gradient) peak = std::max(peak, std::abs(g));
-    double worst = 0;
-    for (size_t k = 0; k < gradient.size(); ++k) {
-      if (std::abs(gradient[k]) > 1e-3 * peak) {
-        worst = std::max(worst, std::abs(early.at(k) - expected.at(k)));
+    std::string text;
+    for (const auto& [row, steps] : {std::pair<size_t, int>{0, 1}, {1, 2}, {2, 5}}) {
+      std::vector<double> off;
+      for (size_t k = 0; k < gradient.size(); ++k) {
+        if (std::abs(gradient[k]) <= 1e-3 * peak) continue;
+        const size_t at = row * gradient.size() + k;
+        off.push_back(std::abs(mine[at] - expected[at]) / (rate_ * steps));
       }
+      std::sort(off.begin(), off.end());
+      const double median = off[off.size() / 2];
+      const double most = off[off.size() * 9 / 10];
+      if (steps == 1) {
+        EXPECT_LE(off.back(), 1e-3);
+      }
+      EXPECT_LE(median, 2e-3 * steps) << "u after " << steps;
+      EXPECT_LE(most, 1e-2 * steps) << "u after " << steps;
+      char numbers[80];
+      std::snprintf(numbers, sizeof numbers, " after %d %.1e, %.1e, %.1e;", steps, median, most,
+                    off.back());
+      text += numbers;
     }
-    EXPECT_LE(worst, 1e-4) << "u after one step";
+    // All of them, 20 steps on, where the reference repeats itself.
+    const double own_deviation = float32_deviation(entry, "u_early");
+    double worst = 0;
+    for (size_t i = 0; i < mine.size(); ++i) {
+      worst = std::max(worst, std::abs(mine[i] - expected[i]));
+    }
+    if (own_deviation <= 1e-3) {
+      EXPECT_LE(worst, 20 * own_deviation);
+    }
+    std::printf("[ MEASURED ] %s %s: u (median, 90 %%, worst)%s worst of all %.1e (%.1e)\n",
+                GetParam().c_str(), entry.c_str(), text.c_str(), worst, own_deviation);
+  }
+
+  void check_losses(const std::string& entry, const std::vector<double>& mine) {
+    const std::vector<double> expected = golden(entry, "objective");
+    ASSERT_EQ(mine.size(), expected.size());
+    const double logit = std::abs(index_["methods"][entry]["logit_original"].get<double>());
+    const double gained = std::abs(expected.front() - expected.back());
+    double mean = 0;
+    double first_five = 0;
+    double first_ten = 0;
+    for (size_t t = 0; t < mine.size(); ++t) {
+      const double off = (mine[t] - expected[t]) / gained;
+      mean += off / static_cast<double>(mine.size());
+      if (t <= 5) first_five = std::max(first_five, std::abs(off));
+      if (t <= 10) first_ten = std::max(first_ten, std::abs(off));
+    }
+    const double last = (mine.back() - expected.back()) / gained;
+    EXPECT_NEAR(mine.front(), expected.front(), 1e-4 * logit);
+    EXPECT_LE(first_five, 2e-3);
+    EXPECT_LE(first_ten, 3e-2);
+    EXPECT_LE(std::abs(mean), 0.03);
+    EXPECT_LE(last, 0.05) << "less is gained";
+    std::printf(
+        "[ MEASURED ] %s %s: first loss off by %.1e of |logit|; losses off by %.1e of the gain in "
+        "5 steps, %.1e in 10, %+.1e on average, %+.1e at the end (%.3f -> %.3f)\n",
+        GetParam().c_str(), entry.c_str(), std::abs(mine.front() - expected.front()) / logit,
+        first_five, first_ten, mean, last, mine.front(), mine.back());
+  }
+
+  /// The reference's last u through this engine: S, the mask and the score of the picture under it,
+  /// which no search has amplified.
+  void check_at_golden(const std::string& entry) {
+    const Json& golden_entry = index_["methods"][entry];
+    const std::string& score = model_->score_name();
+    Session session(Plan::compile(model_->graph(), {{model_->input_name(), input_.shape()}},
+                                  {.outputs = {score}, .taps = {layer_}, .score = score},
+                                  {.gpu = model_->options().gpu}));
+    session.forward(input_);
+    ChannelMask mask(session.activation(layer_), static_cast<int>(input_.shape()[2]),
+                     static_cast<int>(input_.shape()[3]), MaskNormaliser::kMaxMin);
+    ASSERT_TRUE(mask.forward(golden(entry, "u")));
+    const double raw = relative_deviation(mask.saliency().to_doubles(), golden(entry, "raw"));
+    EXPECT_LE(raw, 5e-5);
+    const double map =
+        relative_deviation(mask.mask().to_doubles(), golden_map(entry, mask.mask().shape()));
+    EXPECT_LE(map, 1e-4);
+    const perturb::MaskedPicture picture(input_, model_->preprocessing(),
+                                         perturb::Backdrop::kBlack);
+    Tensor masked(input_.shape());
+    picture.apply(mask.mask().floats(), masked.floats());
+    session.forward(masked);
+    const double logit = Target::of_class(class_index_).score(session.activation(score));
+    const double expected = golden_entry["logit_masked_final"].get<double>();
+    EXPECT_NEAR(logit, expected, 2e-5 * std::abs(expected));
+    std::printf("[ MEASURED ] %s %s: at the reference's u S %.1e, map %.1e, masked logit %.1e\n",
+                GetParam().c_str(), entry.c_str(), raw, map,
+                std::abs(logit - expected) / std::abs(expected));
   }
 
   std::vector<double> golden_map(const std::string& entry, const Shape& shape) {
@@ -84,9 +176,11 @@ class GoldenOptiCam : public GoldenMaps {
                       Tail::kResizedSigned)
         .to_doubles();
   }
+
+  double rate_ = 0;
 };
 
-TEST_P(GoldenOptiCam, InStages) {
+TEST_P(GoldenOptiCam, WhatIsWellDefined) {
   bool any = false;
   for (const char* entry : {"opticam_it50", "opticam_it100"}) {
     if (!index_["methods"].contains(entry)) continue;

@@ -117,7 +117,8 @@ def maps(rows):
     lines = []
     for method, found in by_method.items():
         any_row = next(iter(found.values()))[0]
-        line = [method + (" *" if any_row["jumps"] else "")]
+        search = any_row["less_gain"] is not None
+        line = [method + (" *" if any_row["jumps"] else " †" if search else "")]
         for precision in precisions:
             same = found.get(precision, [])
             if not same:
@@ -126,10 +127,14 @@ def maps(rows):
             worst = max(row["deviation"] for row in same)
             rank = min(row["rank"] for row in same)
             fails = "" if all(row["passed"] for row in same) else " **over**"
-            line.append(f"{worst:.1e}, {rank:.5f}{fails}")
+            gain = 1 - max(row["less_gain"] for row in same) if search else None
+            line.append(f"{worst:.1e}, gain {gain:.3f}{fails}" if search
+                        else f"{worst:.1e}, {rank:.5f}{fails}")
         lines.append(line)
     yield ("Largest difference over the largest value, and rank correlation, of the raw maps. * jumps where "
-           "rounding moves a rectifier to its other side: wider limits (map_agreement.py).")
+           "rounding moves a rectifier to its other side: wider limits. † a search, whose map rounding decides: "
+           "difference of the losses of its first steps, and what it gains as a share of what the processor "
+           "gains (map_agreement.py).")
     yield ""
     yield from table(["method", *precisions], lines)
 

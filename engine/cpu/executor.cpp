@@ -56,13 +56,14 @@ class CpuExecutor final : public Executor {
     std::memset(address(buffer, 0) + at, 0, bytes);
   }
 
-  Tensor read(const Plan::Location& location, const TensorDesc& desc, int copies) const override {
-    Shape shape = desc.shape;
-    if (shape.rank() > 0) shape[0] *= copies;
-    Tensor result(shape, desc.dtype);
+  Tensor make(const TensorDesc& desc) const override { return Tensor(desc.shape, desc.dtype); }
+  bool holds(const Tensor& tensor) const override { return tensor.remote() == nullptr; }
+
+  void read(const Plan::Location& location, const TensorDesc& desc, int copies,
+            Tensor& to) const override {
     const auto bytes = static_cast<size_t>(desc.bytes());
     for (int copy = 0; copy < copies; ++copy) {
-      std::byte* target = static_cast<std::byte*>(result.raw()) + static_cast<size_t>(copy) * bytes;
+      std::byte* target = static_cast<std::byte*>(to.raw()) + static_cast<size_t>(copy) * bytes;
       const std::byte* source = address(location.buffer, copy);
       if (location.layout == Layout::kPlain) {
         std::memcpy(target, source, bytes);
@@ -71,7 +72,6 @@ class CpuExecutor final : public Executor {
                  reinterpret_cast<float*>(target), plan_->block(), *pool_);
       }
     }
-    return result;
   }
 
   void run(bool backward, const Session::StepTimer& timer) override {

@@ -19,7 +19,14 @@ class DeviceData final : public RemoteData {
   ~DeviceData() override {
     // The memory is reused in the order of its own stream: that has to wait for other readers.
     for (const std::weak_ptr<Stream>& weak : readers_) {
-      if (const std::shared_ptr<Stream> reader = weak.lock()) stream_->wait_for(*reader);
+      const std::shared_ptr<Stream> reader = weak.lock();
+      if (reader == nullptr) continue;
+      try {
+        stream_->wait_for(*reader);
+      } catch (const Error&) {
+        // The GPU has failed, which shows elsewhere, or the stream is recording, which it
+        // remembers.
+      }
     }
   }
 

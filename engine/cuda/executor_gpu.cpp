@@ -53,25 +53,27 @@ class GpuExecutor final : public Executor {
     if (bytes > 0) stream_->fill_zero(address(buffer, 0) + at, bytes);
   }
 
-  Tensor read(const Plan::Location& location, const TensorDesc& desc, int copies) const override {
-    TensorDesc all = desc;
-    if (all.shape.rank() > 0) all.shape[0] *= copies;
-    Tensor result = new_device_tensor(all, stream_);
-    auto* target = static_cast<std::byte*>(mutable_device_data(result, *stream_));
+  Tensor make(const TensorDesc& desc) const override { return new_device_tensor(desc, stream_); }
+  bool holds(const Tensor& tensor) const override {
+    return on_device(tensor) && &stream_of(tensor)->gpu() == &stream_->gpu();
+  }
+
+  void read(const Plan::Location& location, const TensorDesc& desc, int copies,
+            Tensor& to) const override {
+    auto* target = static_cast<std::byte*>(mutable_device_data(to, *stream_));
     const auto bytes = static_cast<size_t>(desc.bytes());
     const bool gradient = plan_->buffers()[static_cast<size_t>(location.buffer)].gradient;
     for (int copy = 0; copy < copies; ++copy) {
       const std::byte* source = address(location.buffer, copy);
-      std::byte* to = target + static_cast<size_t>(copy) * bytes;
+      std::byte* place = target + static_cast<size_t>(copy) * bytes;
       if (location.layout == Layout::kPlain) {
-        stream_->copy(to, source, bytes);
+        stream_->copy(place, source, bytes);
       } else {
         const View view = view_of(desc, location.layout, plan_->options().precision, gradient);
-        convert_to_plain(*stream_, with_data(view, source), reinterpret_cast<float*>(to));
+        convert_to_plain(*stream_, with_data(view, source), reinterpret_cast<float*>(place));
       }
     }
     stream_->check();
-    return result;
   }
 
   void run(bool backward, const Session::StepTimer& timer) override {
@@ -93,6 +95,8 @@ class GpuExecutor final : public Executor {
     }
     stream_->check();
   }
+
+  bool capturable() const override { return forward_.capturable && backward_.capturable; }
 
  private:
   /// A step that the processor runs: its ports in host memory.

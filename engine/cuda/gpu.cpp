@@ -25,6 +25,17 @@ DeviceBuffer Gpu::upload(const void* host, size_t bytes) {
   return buffer;
 }
 
-DeviceBuffer Stream::allocate(size_t bytes) { return allocate_for(gpu(), bytes, this); }
+DeviceBuffer Stream::allocate(size_t bytes) {
+  refuse_while_capturing("an allocation");
+  return allocate_for(gpu(), bytes, this);
+}
+
+void Stream::refuse_while_capturing(const char* what) {
+  if (!capturing_) return;
+  const Error error(ErrorKind::kInternal,
+                    std::string(what) + " on a GPU stream whose work is being recorded");
+  if (!refused_) refused_ = error;
+  throw error;
+}
 
 }  // namespace camlucida

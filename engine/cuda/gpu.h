@@ -3,10 +3,12 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/cuda/memory.h"
+#include "engine/error.h"
 #include "engine/tensor.h"
 
 /// GPUs as the engine sees them. There are two kinds: a real one, driven through the CUDA runtime
@@ -63,7 +65,9 @@ class Gpu : public std::enable_shared_from_this<Gpu> {
   std::unique_ptr<CachingAllocator> allocator_;
 };
 
-/// Work recorded once, started at once any number of times: a CUDA graph.
+/// Work recorded once, started at once any number of times: a CUDA graph, on an emulated GPU a list
+/// of copies, fills and kernels with their arguments. It works on the addresses that were recorded:
+/// the memory behind them outlives it.
 class CapturedWork {
  public:
   virtual ~CapturedWork() = default;
@@ -82,7 +86,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
 
   /// Memory of this stream's GPU, 256-byte aligned, uninitialised. It is reused in the order of
   /// this stream: free it only when whatever other streams do with it is done.
-  /// Throws Error(kResource) when the GPU has no more.
+  /// Throws Error(kResource) when the GPU has no more, Error(kInternal) while work is recorded.
   DeviceBuffer allocate(size_t bytes);
 
   /// `host` may be changed or freed after the call.
@@ -94,18 +98,22 @@ class Stream : public std::enable_shared_from_this<Stream> {
   virtual void synchronize() = 0;
   /// What is sent here from now on starts after all that has been sent to `other`.
   virtual void wait_for(Stream& other) = 0;
-  /// Throws Error(kResource or kInternal) if a launch has failed.
+  /// Throws Error(kResource or kInternal) if a launch has failed; while work is recorded, nothing.
   virtual void check() = 0;
 
-  /// Records what `work` sends instead of running it. Null if this stream cannot (an emulated GPU).
-  /// `work` must neither allocate nor wait.
+  /// Records what `work` sends, copies, fills and kernels with their arguments by value, instead of
+  /// running it. `work` must not take memory, copy from or to the host, wait, or launch recorded
+  /// work: each of these throws Error(kInternal) there, since it would not be repeated. On an
+  /// emulated GPU capture() throws that error too; on a real one it then returns null, as it does
+  /// where a library cannot be recorded, so that the work is sent step by step instead.
   virtual std::unique_ptr<CapturedWork> capture(const std::function<void()>& work) = 0;
   virtual void launch(const CapturedWork& work) = 0;
   /// Whether capture() is recording, so that what is sent now does not run.
-  virtual bool is_capturing() const { return false; }
+  bool is_capturing() const { return capturing_; }
 
-  /// Runs body(begin, end) over shares of [0, count): how an emulated GPU runs a kernel.
-  virtual void emulate(int64_t count, const std::function<void(int64_t, int64_t)>& body) = 0;
+  /// Runs body(begin, end) over shares of [0, count): how an emulated GPU runs a kernel. The body
+  /// is kept as long as a recording of it, so what it needs it holds by value.
+  virtual void emulate(int64_t count, std::function<void(int64_t, int64_t)> body) = 0;
 
   /// What a vendor library keeps per stream (handles, workspaces), made on first use.
   template <class T, class Make>
@@ -114,6 +122,14 @@ class Stream : public std::enable_shared_from_this<Stream> {
     return *static_cast<T*>(slot.get());
   }
   std::shared_ptr<void> dnn_slot, solver_slot;
+
+ protected:
+  /// Throws Error(kInternal) while work is recorded and remembers it: `what` ("an upload") cannot
+  /// be part of it.
+  void refuse_while_capturing(const char* what);
+
+  bool capturing_ = false;
+  std::optional<Error> refused_;  ///< the first of this recording
 };
 
 }  // namespace camlucida

@@ -1,6 +1,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <vector>
 
 #include "engine/cpu/thread_pool.h"
 #include "engine/cuda/gpu.h"
@@ -41,6 +42,19 @@ class HostMemory final : public RawMemory {
   std::map<std::byte*, size_t> sizes_;
 };
 
+/// What was sent while a stream was recording, in order.
+class EmulatedWork final : public CapturedWork {
+ public:
+  void add(std::function<void()> operation) { operations_.push_back(std::move(operation)); }
+  void run() const {
+    for (const std::function<void()>& operation : operations_) operation();
+  }
+
+ private:
+  std::vector<std::function<void()>> operations_;
+};
+
+/// Runs what is sent at once, before the call returns.
 class EmulatedStream final : public Stream {
  public:
   EmulatedStream(std::shared_ptr<Gpu> gpu, int threads) : gpu_(std::move(gpu)), pool_(threads) {}
@@ -48,28 +62,75 @@ class EmulatedStream final : public Stream {
 
   Gpu& gpu() const override { return *gpu_; }
   void* native() const override { return nullptr; }
-  void upload(void* device, const void* host, size_t bytes) override { copy(device, host, bytes); }
+  void upload(void* device, const void* host, size_t bytes) override {
+    refuse_while_capturing("an upload");
+    move(device, host, bytes);
+  }
   void download(void* host, const void* device, size_t bytes) override {
-    copy(host, device, bytes);
+    refuse_while_capturing("a download");
+    move(host, device, bytes);
   }
   void copy(void* to, const void* from, size_t bytes) override {
-    if (bytes > 0) std::memcpy(to, from, bytes);
+    send([=] { move(to, from, bytes); });
   }
   void fill_zero(void* device, size_t bytes) override {
-    if (bytes > 0) std::memset(device, 0, bytes);
+    send([=] {
+      if (bytes > 0) std::memset(device, 0, bytes);
+    });
   }
-  void synchronize() override {}
-  void wait_for(Stream&) override {}
+  void synchronize() override { refuse_while_capturing("waiting"); }
+  void wait_for(Stream& other) override {
+    if (&other != this) refuse_while_capturing("waiting for another stream");
+  }
   void check() override {}
-  std::unique_ptr<CapturedWork> capture(const std::function<void()>&) override { return nullptr; }
-  void launch(const CapturedWork&) override {}
-  void emulate(int64_t count, const std::function<void(int64_t, int64_t)>& body) override {
-    pool_.run(count, [&body](int64_t begin, int64_t end, int) { body(begin, end); });
+  void emulate(int64_t count, std::function<void(int64_t, int64_t)> body) override {
+    send([this, count, body = std::move(body)] {
+      pool_.run(count, [&body](int64_t begin, int64_t end, int) { body(begin, end); });
+    });
+  }
+
+  std::unique_ptr<CapturedWork> capture(const std::function<void()>& work) override {
+    refuse_while_capturing("a second recording");
+    auto recorded = std::make_unique<EmulatedWork>();
+    recording_ = recorded.get();
+    capturing_ = true;
+    refused_.reset();
+    const auto stop = [this] {
+      recording_ = nullptr;
+      capturing_ = false;
+    };
+    try {
+      work();
+    } catch (...) {
+      stop();
+      throw;
+    }
+    stop();
+    // Where nothing may be thrown (a destructor) the refusal did not get through.
+    if (refused_) throw Error(*refused_);
+    return recorded;
+  }
+  void launch(const CapturedWork& work) override {
+    refuse_while_capturing("a launch of recorded work");
+    static_cast<const EmulatedWork&>(work).run();
   }
 
  private:
+  static void move(void* to, const void* from, size_t bytes) {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+  template <class Operation>
+  void send(Operation operation) {
+    if (recording_ != nullptr) {
+      recording_->add(std::move(operation));
+    } else {
+      operation();
+    }
+  }
+
   std::shared_ptr<Gpu> gpu_;
   ThreadPool pool_;
+  EmulatedWork* recording_ = nullptr;
 };
 
 class EmulatedGpu final : public Gpu {

@@ -5,6 +5,7 @@
 #endif
 
 #include <algorithm>
+#include <type_traits>
 
 #include "engine/cuda/gpu.h"
 #include "engine/cuda/portable.h"
@@ -19,6 +20,9 @@
 ///       CAMLUCIDA_PORTABLE void operator()(int64_t i) const { y[i] = factor * x[i]; }
 ///     };
 ///     for_each(stream, count, Scale{x, y, 2.0f});
+///
+/// A launch takes the struct by value, as bytes: the struct owns nothing, and the memory that its
+/// pointers name outlives the launch, or the recording of it (Stream::capture).
 ///
 /// Every call writes its own outputs and sums are taken in a fixed order, so results have the same
 /// bits from run to run. No atomic additions of floats.
@@ -107,6 +111,7 @@ struct HostGroup {
 /// Calls body(i) for every i in [0, count), in any order and at the same time.
 template <class Body>
 void for_each(Stream& stream, int64_t count, const Body& body) {
+  static_assert(std::is_trivially_copyable_v<Body>, "a kernel is copied to the GPU as bytes");
   if (count <= 0) return;
 #if defined(__CUDACC__)
   if (!stream.is_emulated()) {
@@ -118,7 +123,7 @@ void for_each(Stream& stream, int64_t count, const Body& body) {
     return;
   }
 #endif
-  stream.emulate(count, [&body](int64_t begin, int64_t end) {
+  stream.emulate(count, [body](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) body(i);
   });
 }
@@ -129,6 +134,7 @@ void for_each(Stream& stream, int64_t count, const Body& body) {
 /// path to every reduce() and sync().
 template <class Body>
 void for_each_group(Stream& stream, int64_t rows, const Body& body) {
+  static_assert(std::is_trivially_copyable_v<Body>, "a kernel is copied to the GPU as bytes");
   if (rows <= 0) return;
 #if defined(__CUDACC__)
   if (!stream.is_emulated()) {
@@ -138,7 +144,7 @@ void for_each_group(Stream& stream, int64_t rows, const Body& body) {
     return;
   }
 #endif
-  stream.emulate(rows, [&body](int64_t begin, int64_t end) {
+  stream.emulate(rows, [body](int64_t begin, int64_t end) {
     const HostGroup group;
     for (int64_t row = begin; row < end; ++row) body(group, row);
   });

@@ -2,18 +2,19 @@
 
 #include "explain/gpu/mask_search_kernels.h"
 #include "explain/gpu/operation.h"
+#include "explain/gpu/target_score.h"
 #include "explain/perturb/masking_common.h"
 
 namespace camlucida::gpu {
 namespace {
 
-/// Memory is taken once; the addresses stay, so that both halves of a step can be captured.
+/// A step only sends work, state included, with memory that is taken once: from the second step on
+/// it is one recorded graph.
 class DeviceSearch final : public MaskSearch {
  public:
   DeviceSearch(Evidence& evidence, Session& session, const Target& target, const SearchForm& form)
       : subject_(evidence.subject()),
         session_(session),
-        target_(target),
         stream_(session.stream()),
         form_(form),
         input_(evidence.input().desc()),
@@ -22,7 +23,10 @@ class DeviceSearch final : public MaskSearch {
         pixels_(shape_.count(2, 4)),
         height_(input_.shape[2]),
         width_(input_.shape[3]),
-        geometry_(shape_[2], shape_[3], height_, width_) {
+        geometry_(shape_[2], shape_[3], height_, width_),
+        scores_(new_device_tensor(session.plan().desc(subject_.score), stream_)),
+        score_(target, scores_, stream_),
+        capturable_(session.is_capturable() && !score_.is_on_host()) {
     Operation on(stream_);
     const Tensor& activation = evidence.activation(subject_.layer);
     const perturb::MaskedPicture picture(evidence.input(), subject_.preprocessing,
@@ -31,8 +35,9 @@ class DeviceSearch final : public MaskSearch {
     for_each(*stream_, rectified_.count(), Rectify{on.read(activation), on.write(rectified_)});
     picture_ = on.make(input_.shape);
     stream_->copy(on.write(picture_), on.read(evidence.input()), picture_.bytes());
-    black_ = to_device(picture.behind(), stream_);
-    for (Tensor* vector : {&u_, &alpha_, &gradient_, &mean_, &square_}) {
+    black_ = on.make(picture.behind().shape());
+    stream_->copy(on.write(black_), on.read(picture.behind()), black_.bytes());
+    for (Tensor* vector : {&u_, &alpha_, &gradient_, &first_gradient_, &mean_, &square_}) {
       *vector = on.make({channels_}, DType::kFloat64);
     }
     for_each(*stream_, channels_, Start{on.write<double>(u_), form.initial});
@@ -49,68 +54,91 @@ class DeviceSearch final : public MaskSearch {
     picture_gradient_ = on.make(input_.shape);
     peaks_ = stream_->allocate(static_cast<size_t>(height_ + 1) * sizeof(Peaks));
     toward_ = stream_->allocate(static_cast<size_t>(height_ + 1) * sizeof(Toward));
-    const TensorDesc& scores = session.plan().desc(subject_.score);
-    answer_ = on.make({scores.shape.count() + 1});
+    early_ = on.make({kEarlyCount, channels_}, DType::kFloat64);
+    losses_ = on.make({form_.iterations}, DType::kFloat64);
+    seed_ = on.make(scores_.shape());
+    state_ = stream_->allocate(sizeof(SearchState));
+    answer_ = stream_->allocate(sizeof(Answer));
+    const SearchState start;
+    stream_->upload(state_.data(), &start, sizeof start);
+  }
+
+  void run(int64_t count) override {
+    count = std::min(count, form_.iterations - sent_);
+    for (; count > 0; --count) step();
+  }
+  bool sends_ahead() const override { return true; }
+  SearchState state() override {
+    SearchState state;
+    stream_->download(&state, state_.data(), sizeof state);
+    steps_ = state.steps;
+    return state;
   }
 
   Answer evaluate() override {
-    mask_half_.run(*stream_, [&] { make_mask(); });
-    session_.forward(masked_);
-    const Tensor scores = session_.activation(subject_.score);
-    auto* answer = write<float>(answer_);
-    stream_->copy(answer, device_data(scores, *stream_), scores.bytes());
-    for_each(*stream_, 1, WriteDefined{normaliser(), answer + scores.count()});
-    scores_ = Tensor(scores.shape());
-    std::vector<float> values(static_cast<size_t>(answer_.count()));
-    stream_->download(values.data(), answer, answer_.bytes());
-    std::copy_n(values.begin(), scores.count(), scores_.floats());
-    return {values.back() != 0.0f, target_.score(scores_)};
+    look();
+    std::visit(
+        [&](const auto& score) {
+          for_each_group(*stream_, 1, WriteAnswer{score, normaliser(), answer_.as<Answer>()});
+        },
+        score_.form());
+    Answer answer;
+    stream_->download(&answer, answer_.data(), sizeof answer);
+    return answer;
   }
 
-  void differentiate(double factor) override {
-    Tensor seed = target_.seed(scores_);
-    for (float& value : seed.as<float>()) value *= static_cast<float>(factor);
-    session_.backward(seed);
-    const Tensor gradient = session_.gradient(subject_.input);
-    stream_->copy(write<float>(picture_gradient_), device_data(gradient, *stream_),
-                  gradient.bytes());
-    gradient_half_.run(*stream_, [&] { take_gradient(); });
+  std::vector<double> losses() const override {
+    std::vector<double> losses(static_cast<size_t>(steps_));
+    stream_->download(losses.data(), read<double>(losses_), losses.size() * sizeof(double));
+    return losses;
   }
-
-  void advance() override {
-    first_ *= Adam::kBeta1;
-    second_ *= Adam::kBeta2;
-    for_each(*stream_, channels_,
-             AdamStep{Adam{form_.learning_rate}, read<double>(gradient_), first_, second_,
-                      write<double>(mean_), write<double>(square_), write<double>(u_)});
-  }
-
   Tensor u() const override { return snapshot(u_); }
   Tensor alpha() const override { return snapshot(alpha_); }
-  Tensor gradient() const override { return snapshot(gradient_); }
+  Tensor first_gradient() const override { return snapshot(first_gradient_); }
+  Tensor early(int64_t count) const override { return snapshot(early_.rows(0, count)); }
   Tensor saliency() const override { return snapshot(saliency_); }
   Tensor mask() const override { return snapshot(mask_); }
 
  private:
-  /// Work that is the same every time: run at first, then recorded and started as a whole.
-  struct RecordedWork {
-    bool ran = false;
-    bool capturable = true;
-    std::unique_ptr<CapturedWork> work;
-
-    void run(Stream& stream, const std::function<void()>& send) {
-      if (ran && capturable && work == nullptr) {
-        work = stream.capture(send);
-        capturable = work != nullptr;
-      }
-      if (work != nullptr) {
-        stream.launch(*work);
-      } else {
-        send();
-      }
-      ran = true;
+  /// One step of the search. The first is sent call by call, as libraries set themselves up.
+  void step() {
+    if (sent_ > 0 && capturable_ && graph_ == nullptr) {
+      graph_ = stream_->capture([&] { send_step(); });
+      capturable_ = graph_ != nullptr;
     }
-  };
+    if (graph_ != nullptr) {
+      stream_->launch(*graph_);
+    } else {
+      send_step();
+    }
+    ++sent_;
+  }
+
+  void send_step() {
+    look();
+    std::visit(
+        [&](const auto& score) {
+          for_each_group(*stream_, 1,
+                         Judge{score, normaliser(), form_.objective, scores_.count(),
+                               state_.as<SearchState>(), write<double>(losses_), write(seed_)});
+        },
+        score_.form());
+    session_.backward(seed_);
+    session_.copy_gradient(subject_.input, picture_gradient_);
+    take_gradient();
+    for_each(*stream_, channels_,
+             AdamStep{Adam{form_.learning_rate}, state_.as<SearchState>(), read<double>(gradient_),
+                      channels_, write<double>(mean_), write<double>(square_), write<double>(u_),
+                      write<double>(first_gradient_), write<double>(early_)});
+  }
+
+  /// The scores of the picture under the mask of u.
+  void look() {
+    make_mask();
+    session_.forward(masked_);
+    session_.copy_activation(subject_.score, scores_);
+    score_.prepare();
+  }
 
   template <class T = float>
   const T* read(const Tensor& tensor) const {
@@ -167,7 +195,6 @@ class DeviceSearch final : public MaskSearch {
 
   const Subject& subject_;
   Session& session_;
-  const Target& target_;
   std::shared_ptr<Stream> stream_;
   SearchForm form_;
   TensorDesc input_;
@@ -177,18 +204,23 @@ class DeviceSearch final : public MaskSearch {
   int64_t height_;
   int64_t width_;
   Bilinear geometry_;
+  Tensor scores_;  // of the masked picture
+  TargetScore score_;
+  bool capturable_;
   Tensor rectified_, picture_, black_;
-  Tensor u_, alpha_, gradient_, mean_, square_;
+  Tensor u_, alpha_, gradient_, first_gradient_, mean_, square_;
+  Tensor early_;                                         // u after the early steps
+  Tensor losses_;                                        // by step
   Tensor saliency_, small_gradient_;                     // [h, w]
   Tensor enlarged_, mask_, s_gradient_, mask_gradient_;  // [H, W]
   Tensor columns_;                                       // [h, W]
   Tensor masked_, picture_gradient_;                     // [1, C, H, W]
-  Tensor answer_;
-  DeviceBuffer peaks_, toward_;  // by row, then of all
-  Tensor scores_;                // on the host
-  double first_ = 1;
-  double second_ = 1;
-  RecordedWork mask_half_, gradient_half_;
+  Tensor seed_;                                          // d loss / d scores
+  DeviceBuffer peaks_, toward_;                          // by row, then of all
+  DeviceBuffer state_, answer_;                          // SearchState, Answer
+  int64_t sent_ = 0;                                     // steps
+  int64_t steps_ = 0;                                    // losses known when last looked at
+  std::unique_ptr<CapturedWork> graph_;                  // a step
 };
 
 }  // namespace

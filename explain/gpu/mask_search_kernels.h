@@ -2,6 +2,7 @@
 
 #include "explain/gpu/channel_sum.h"
 #include "explain/gpu/sampling.h"
+#include "explain/gpu/score_forms.h"
 #include "explain/optimise/search.h"
 
 /// The kernels of one step of Opti-CAM, in the order in which they run. The formulas are those of
@@ -19,10 +20,6 @@ struct Start {
   double* u;
   double value;
   CAMLUCIDA_PORTABLE void operator()(int64_t k) const { u[k] = value; }
-};
-
-struct Larger {
-  CAMLUCIDA_PORTABLE double operator()(double a, double b) const { return a < b ? b : a; }
 };
 
 /// alpha = softmax(u), by one group.
@@ -143,11 +140,40 @@ struct MaskPicture {
   }
 };
 
-/// Behind the scores of the masked picture: whether it was masked at all.
-struct WriteDefined {
+/// Whether the picture was masked, the score, the loss and the state of the search, by one group;
+/// and d loss / d scores.
+template <class Score>
+struct Judge {
+  Score score;
   Normaliser normaliser;
-  float* flag;
-  CAMLUCIDA_PORTABLE void operator()(int64_t) const { *flag = normaliser.defined() ? 1.0f : 0.0f; }
+  Objective objective;
+  int64_t count;  // of scores
+  SearchState* state;
+  double* losses;
+  float* seed;
+  template <class Group>
+  CAMLUCIDA_PORTABLE void operator()(const Group& group, int64_t) const {
+    const typename Score::Answer answer = score.answer(group);
+    group.each(
+        1, [&](int64_t) { state->judge(objective, normaliser.defined(), answer.value, losses); });
+    group.sync();
+    const auto factor = static_cast<float>(state->slope);
+    group.each(count,
+               [&](int64_t i) { seed[i] = static_cast<float>(score.slope(answer, i)) * factor; });
+  }
+};
+
+/// The same without a step, by one group.
+template <class Score>
+struct WriteAnswer {
+  Score score;
+  Normaliser normaliser;
+  MaskSearch::Answer* to;
+  template <class Group>
+  CAMLUCIDA_PORTABLE void operator()(const Group& group, int64_t) const {
+    const typename Score::Answer answer = score.answer(group);
+    group.each(1, [&](int64_t) { *to = {normaliser.defined(), answer.value}; });
+  }
 };
 
 /// Sums of d L / d m times 1 - m and times m: what the smallest and the largest s take part in.
@@ -291,16 +317,24 @@ struct SoftmaxGradient {
   }
 };
 
+/// One entry of u, unless the search has ended; what is reported of the way is put aside.
 struct AdamStep {
   Adam adam;
+  const SearchState* state;
   const double* gradient;
-  double first;
-  double second;
+  int64_t channels;
   double* mean;
   double* square;
   double* u;
+  double* first_gradient;
+  double* early;  // [kEarlyCount, channels]
   CAMLUCIDA_PORTABLE void operator()(int64_t k) const {
-    adam.step(gradient[k], first, second, mean + k, square + k, u + k);
+    if (state->end != SearchState::End::kRunning) return;
+    if (state->steps == 1) first_gradient[k] = gradient[k];
+    adam.step(gradient[k], state->first, state->second, mean + k, square + k, u + k);
+    for (int i = 0; i < kEarlyCount; ++i) {
+      if (state->steps == early_step(i)) early[i * channels + k] = u[k];
+    }
   }
 };
 

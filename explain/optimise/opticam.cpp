@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "explain/gpu/mask_search.h"
@@ -23,7 +22,6 @@
 namespace camlucida {
 namespace {
 
-constexpr std::array<int64_t, 5> kEarlySteps = {1, 2, 5, 10, 20};
 constexpr double kInitial = 0.5;  // any constant gives the same softmax
 
 struct Parameters {
@@ -32,6 +30,8 @@ struct Parameters {
   double learning_rate;
   int64_t iterations;
   bool stop;
+
+  int64_t between_checks() const { return std::max<int64_t>(iterations / 10, 1); }
 };
 
 Parameters read(Settings& settings) {
@@ -101,7 +101,8 @@ Tensor vector_tensor(const std::vector<double>& values) {
 class HostSearch final : public MaskSearch {
  public:
   HostSearch(Evidence& evidence, Session& session, const Target& target, const SearchForm& form)
-      : mask_(evidence.activation(evidence.subject().layer),
+      : form_(form),
+        mask_(evidence.activation(evidence.subject().layer),
               static_cast<int>(evidence.input().shape()[2]),
               static_cast<int>(evidence.input().shape()[3]), form.normaliser),
         score_(evidence, session, target),
@@ -110,89 +111,90 @@ class HostSearch final : public MaskSearch {
         gradient_(u_.size(), 0.0),
         mean_(u_.size(), 0.0),
         square_(u_.size(), 0.0),
-        mask_gradient_(static_cast<size_t>(mask_.mask().count())) {}
+        mask_gradient_(static_cast<size_t>(mask_.mask().count())),
+        losses_(static_cast<size_t>(form.iterations)) {}
+
+  void run(int64_t count) override {
+    const auto goes_on = [this] {
+      return state_.end == SearchState::End::kRunning && state_.steps < form_.iterations;
+    };
+    for (; count > 0 && goes_on(); --count) step();
+  }
+  bool sends_ahead() const override { return false; }
+  SearchState state() override { return state_; }
 
   Answer evaluate() override {
     const bool defined = mask_.forward(u_);
     return {defined, score_.forward(mask_.mask())};
   }
-  void differentiate(double factor) override {
-    score_.backward(factor, mask_gradient_);
-    mask_.backward(mask_gradient_, gradient_);
-  }
-  void advance() override {
-    first_ *= Adam::kBeta1;
-    second_ *= Adam::kBeta2;
-    for (size_t k = 0; k < u_.size(); ++k) {
-      adam_.step(gradient_[k], first_, second_, &mean_[k], &square_[k], &u_[k]);
-    }
-  }
 
+  std::vector<double> losses() const override {
+    return {losses_.begin(), losses_.begin() + state_.steps};
+  }
   Tensor u() const override { return vector_tensor(u_); }
   Tensor alpha() const override { return vector_tensor(mask_.alpha()); }
-  Tensor gradient() const override { return vector_tensor(gradient_); }
+  Tensor first_gradient() const override { return vector_tensor(first_gradient_); }
+  Tensor early(int64_t count) const override {
+    return Tensor::from<double>(Shape{count, std::ssize(u_)}, early_);
+  }
   Tensor saliency() const override { return mask_.saliency().clone(); }
   Tensor mask() const override { return mask_.mask().clone(); }
 
  private:
+  void step() {
+    const Answer answer = evaluate();
+    const int64_t before = state_.steps;
+    state_.judge(form_.objective, answer.defined, answer.score, losses_.data());
+    if (state_.steps == before) return;
+    score_.backward(state_.slope, mask_gradient_);
+    mask_.backward(mask_gradient_, gradient_);
+    if (state_.steps == 1) first_gradient_ = gradient_;
+    if (state_.end != SearchState::End::kRunning) return;
+    for (size_t k = 0; k < u_.size(); ++k) {
+      adam_.step(gradient_[k], state_.first, state_.second, &mean_[k], &square_[k], &u_[k]);
+    }
+    for (int i = 0; i < kEarlyCount; ++i) {
+      if (state_.steps == early_step(i)) early_.insert(early_.end(), u_.begin(), u_.end());
+    }
+  }
+
+  SearchForm form_;
   ChannelMask mask_;
   MaskedScore score_;
   Adam adam_;
   std::vector<double> u_;
   std::vector<double> gradient_;
-  double first_ = 1;   // kBeta1^t
-  double second_ = 1;  // kBeta2^t
+  std::vector<double> first_gradient_;
+  std::vector<double> early_;  // u after the early steps, one after the other
   std::vector<double> mean_;
   std::vector<double> square_;
   std::vector<double> mask_gradient_;
+  std::vector<double> losses_;
+  SearchState state_;
 };
-
-/// Vectors [C] under each other.
-Tensor stacked(const std::vector<Tensor>& vectors) {
-  std::vector<double> all;
-  for (const Tensor& vector : vectors) {
-    const std::vector<double> values = vector.to_doubles();
-    all.insert(all.end(), values.begin(), values.end());
-  }
-  return Tensor::from<double>(Shape{std::ssize(vectors), vectors[0].count()}, all);
-}
 
 /// One run for one target. `report` is told how many steps are done.
 RawMap optimise(MaskSearch& search, const Parameters& parameters, double original,
                 const std::function<void(int64_t)>& report) {
-  Tensor first_gradient;
-  std::vector<Tensor> early;
-  std::vector<double> trajectory;
-  std::string remark;
-  const int64_t between_checks = std::max<int64_t>(parameters.iterations / 10, 1);
-  double checked = INFINITY;
-  MaskSearch::Answer answer;
-
-  for (int64_t step = 0; step < parameters.iterations; ++step) {
-    answer = search.evaluate();
-    if (!answer.defined) break;
-    const double gap = original - answer.score;
-    const double loss = parameters.difference ? std::abs(gap) : gap;
-    if (!std::isfinite(loss)) {
-      remark = "the score of the masked picture is not finite: the search ended there";
-      break;
-    }
-    trajectory.push_back(loss);
-    const double slope = !parameters.difference ? 1.0 : gap > 0 ? 1.0 : gap < 0 ? -1.0 : 0.0;
-    search.differentiate(-slope);
-    if (step == 0) first_gradient = search.gradient();
-    if (parameters.stop && step % between_checks == 0) {
-      if (loss > checked) break;
-      checked = loss;
-    }
-    search.advance();
-    if (std::find(kEarlySteps.begin(), kEarlySteps.end(), step + 1) != kEarlySteps.end()) {
-      early.push_back(search.u());
-    }
-    report(step + 1);
+  // A search that runs ahead is looked at where it may have stopped: behind the checks but the
+  // first, where no loss can have risen, and at the end.
+  const int64_t between_looks = search.sends_ahead() ? parameters.between_checks() : 1;
+  SearchState state;
+  for (int64_t sent = 0; sent < parameters.iterations && state.end == SearchState::End::kRunning;) {
+    const int64_t ahead = sent == 0 && search.sends_ahead() ? between_looks + 1 : between_looks;
+    const int64_t count = std::min(ahead, parameters.iterations - sent);
+    search.run(count);
+    sent += count;
+    state = search.state();
+    if (state.end == SearchState::End::kRunning) report(sent);
   }
   report(parameters.iterations);
 
+  std::string remark;
+  if (state.end == SearchState::End::kNotFinite) {
+    remark = "the score of the masked picture is not finite: the search ended there";
+  }
+  MaskSearch::Answer answer{state.defined != 0, state.score};
   if (answer.defined) answer = search.evaluate();
   if (!answer.defined) {
     remark = "the combination of channels is the same at every pixel: there is nothing to mask";
@@ -201,9 +203,11 @@ RawMap optimise(MaskSearch& search, const Parameters& parameters, double origina
   for (float& value : map.map.as<float>()) value = std::isfinite(value) ? value : 0.0f;
   map.artefacts["u"] = on_host(search.u());
   map.artefacts["alpha"] = on_host(search.alpha());
-  if (first_gradient.defined()) map.artefacts["grad_u0"] = on_host(first_gradient);
-  if (!early.empty()) map.artefacts["u_early"] = stacked(early);
-  map.series["trajectory"] = std::move(trajectory);
+  if (state.steps > 0) map.artefacts["grad_u0"] = on_host(search.first_gradient());
+  int64_t early = 0;
+  while (early < kEarlyCount && early_step(static_cast<int>(early)) <= state.advanced()) ++early;
+  if (early > 0) map.artefacts["u_early"] = on_host(search.early(early));
+  map.series["trajectory"] = search.losses();
   map.series["original_score"] = {original};
   map.series["masked_score"] = {answer.score};
   return map;
@@ -216,17 +220,25 @@ std::vector<RawMap> explain(Evidence& evidence, Settings& settings) {
   const SessionPool::Lease session = evidence.pool().lend(
       input, {.outputs = {subject.score}, .gradient_to = {subject.input}, .score = subject.score});
   const auto targets = static_cast<int64_t>(evidence.targets().size());
-  const SearchForm form{parameters.normaliser, parameters.learning_rate, kInitial};
   std::vector<RawMap> maps;
   // One target after the other: each has its own stop, and a batch is no faster per picture.
   for (int64_t t = 0; t < targets; ++t) {
     const auto index = static_cast<size_t>(t);
     const Target& target = evidence.targets()[index];
+    const double original = evidence.score(index);
+    const SearchForm form{
+        .normaliser = parameters.normaliser,
+        .learning_rate = parameters.learning_rate,
+        .initial = kInitial,
+        .iterations = parameters.iterations,
+        .objective = {.difference = parameters.difference,
+                      .original = original,
+                      .between_checks = parameters.stop ? parameters.between_checks() : 0}};
     const std::unique_ptr<MaskSearch> search =
         session->stream() != nullptr
             ? gpu::new_mask_search(evidence, *session, target, form)
             : std::make_unique<HostSearch>(evidence, *session, target, form);
-    maps.push_back(optimise(*search, parameters, evidence.score(index), [&](int64_t done) {
+    maps.push_back(optimise(*search, parameters, original, [&](int64_t done) {
       evidence.progress(t * parameters.iterations + done, targets * parameters.iterations);
     }));
     const auto steps = static_cast<int64_t>(maps.back().series["trajectory"].size());

@@ -81,8 +81,7 @@ class CudaStream final : public Stream {
   void check() override;
   std::unique_ptr<CapturedWork> capture(const std::function<void()>& work) override;
   void launch(const CapturedWork& work) override;
-  bool is_capturing() const override { return capturing_; }
-  void emulate(int64_t count, const std::function<void(int64_t, int64_t)>& body) override;
+  void emulate(int64_t count, std::function<void(int64_t, int64_t)> body) override;
 
   /// Keeps the first failure of work that must not throw, for check() to report.
   void note(const Error& failure) noexcept;
@@ -96,7 +95,6 @@ class CudaStream final : public Stream {
   cudaEvent_t reached_ = nullptr;  // for wait_for
   PinnedRing ring_;
   std::optional<Error> failure_;
-  bool capturing_ = false;
 };
 
 }  // namespace camlucida

@@ -60,6 +60,7 @@ void* CudaStream::native() const {
 }
 
 void CudaStream::upload(void* device, const void* host, size_t bytes) {
+  refuse_while_capturing("an upload");
   gpu_->use();
   for (size_t at = 0; at < bytes;) {
     const PinnedRing::Piece piece = ring_.take(bytes - at);
@@ -73,6 +74,7 @@ void CudaStream::upload(void* device, const void* host, size_t bytes) {
 }
 
 void CudaStream::download(void* host, const void* device, size_t bytes) {
+  refuse_while_capturing("a download");
   gpu_->use();
   // The GPU fills the next piece while the processor empties this one.
   std::deque<PinnedRing::Piece> pieces;
@@ -109,6 +111,7 @@ void CudaStream::fill_zero(void* device, size_t bytes) {
 }
 
 void CudaStream::synchronize() {
+  refuse_while_capturing("waiting");
   gpu_->use();
   check_cuda(cudaStreamSynchronize(stream_), "work on the GPU");
   check();
@@ -118,6 +121,7 @@ void CudaStream::wait_for(Stream& other) {
   if (other.is_emulated()) return;
   auto& before = static_cast<CudaStream&>(other);
   if (&before == this) return;
+  refuse_while_capturing("waiting for another stream");
   before.gpu_->use();
   check_cuda(cudaEventRecord(before.reached_, before.stream_), "cudaEventRecord");
   gpu_->use();
@@ -125,6 +129,7 @@ void CudaStream::wait_for(Stream& other) {
 }
 
 void CudaStream::check() {
+  if (capturing_) return;  // capture() sees to it
   native();
   const cudaError_t last = cudaGetLastError();
   if (failure_) {
@@ -136,6 +141,7 @@ void CudaStream::check() {
 }
 
 std::unique_ptr<CapturedWork> CudaStream::capture(const std::function<void()>& work) {
+  refuse_while_capturing("a second recording");
   check();
   prepare_to_capture();
   cudaGraph_t graph = nullptr;
@@ -146,6 +152,7 @@ std::unique_ptr<CapturedWork> CudaStream::capture(const std::function<void()>& w
     check_cuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed),
                "cudaStreamBeginCapture");
     capturing_ = true;
+    refused_.reset();
     try {
       work();
     } catch (...) {
@@ -153,14 +160,15 @@ std::unique_ptr<CapturedWork> CudaStream::capture(const std::function<void()>& w
       cudaStreamEndCapture(stream_, &graph);
       if (graph != nullptr) cudaGraphDestroy(graph);
       cudaGetLastError();
+      if (refused_) return nullptr;
       throw;
     }
     capturing_ = false;
     ended = cudaStreamEndCapture(stream_, &graph);
   }
   // Work that this version of a library cannot record still runs when it is sent step by step.
-  const bool recorded =
-      ended == cudaSuccess && graph != nullptr && !failure_ && cudaPeekAtLastError() == cudaSuccess;
+  const bool recorded = ended == cudaSuccess && graph != nullptr && !failure_ && !refused_ &&
+                        cudaPeekAtLastError() == cudaSuccess;
   cudaGraphExec_t ready = nullptr;
   if (recorded && cudaGraphInstantiate(&ready, graph, 0) != cudaSuccess) ready = nullptr;
   if (graph != nullptr) cudaGraphDestroy(graph);
@@ -180,11 +188,12 @@ void CudaStream::prepare_to_capture() {
 }
 
 void CudaStream::launch(const CapturedWork& work) {
+  refuse_while_capturing("a launch of recorded work");
   native();
   note(cudaGraphLaunch(static_cast<const CudaGraph&>(work).graph(), stream_), "cudaGraphLaunch");
 }
 
-void CudaStream::emulate(int64_t, const std::function<void(int64_t, int64_t)>&) {
+void CudaStream::emulate(int64_t, std::function<void(int64_t, int64_t)>) {
   throw Error(ErrorKind::kInternal, "a kernel that nvcc did not compile was sent to a GPU");
 }
 
