@@ -1,0 +1,30 @@
+# CAMLUCIDA_LEAVE_OUT: folders and files of layers/ and explain/ that a build does without.
+#
+# camlucida_leave_out(<lists>): takes their sources out of the lists, so that they are neither compiled
+# nor listed. Files whose stem ends in _common stay, since others than their own family may use them,
+# unless the folder is written as folder/*.
+function(camlucida_leave_out)
+  foreach(family IN LISTS CAMLUCIDA_LEAVE_OUT)
+    string(REGEX REPLACE "/\\*$" "" path "${family}")
+    set(found OFF)
+    foreach(list IN LISTS ARGN)
+      set(part ${${list}})
+      list(FILTER part INCLUDE REGEX "/(layers|explain)/${path}[/.]")
+      if(part)
+        set(found ON)
+      endif()
+      if(path STREQUAL family)
+        list(FILTER part EXCLUDE REGEX "_common\\.cpp$")
+      endif()
+      if(part)
+        list(REMOVE_ITEM ${list} ${part})
+      endif()
+    endforeach()
+    if(NOT found)
+      message(FATAL_ERROR "CAMLUCIDA_LEAVE_OUT: nothing called '${family}' in layers/ and explain/")
+    endif()
+  endforeach()
+  foreach(list IN LISTS ARGN)
+    set(${list} ${${list}} PARENT_SCOPE)
+  endforeach()
+endfunction()
