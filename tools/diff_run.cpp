@@ -300,8 +300,8 @@ Json DiffRun::compare_answers(const Input& input, const LoadedInput& loaded, con
   record["results"] = Json::array();
   const size_t targets = a.explanations.size() / methods.size();
   for (size_t i = 0; i < a.explanations.size(); ++i) {
-    record["results"].push_back(compare_explanations(input, loaded, methods[i / targets],
-                                                     a.explanations[i], b.explanations[i]));
+    record["results"].push_back(
+        compare_explanations(input, methods[i / targets], a.explanations[i], b.explanations[i]));
   }
   return record;
 }
@@ -332,9 +332,8 @@ Json DiffRun::compare_predictions(const Prediction& a, const Prediction& b) cons
   return json;
 }
 
-Json DiffRun::compare_explanations(const Input& input, const LoadedInput& loaded,
-                                   const std::string& method, const Explanation& a,
-                                   const Explanation& b) const {
+Json DiffRun::compare_explanations(const Input& input, const std::string& method,
+                                   const Explanation& a, const Explanation& b) const {
   Json json = {{"method", method},
                {"target", a.target_text},
                {"label", a.target.label},

@@ -62,8 +62,7 @@ class DiffRun {
   Json compare_answers(const Input& input, const LoadedInput& loaded, const Answer& a,
                        const Answer& b) const;
   Json compare_predictions(const Prediction& a, const Prediction& b) const;
-  Json compare_explanations(const Input& input, const LoadedInput& loaded,
-                            const std::string& method, const Explanation& a,
+  Json compare_explanations(const Input& input, const std::string& method, const Explanation& a,
                             const Explanation& b) const;
   Answer explain_b(const LoadedInput& loaded, const std::vector<std::string>& targets,
                    Progress& progress) const;
