@@ -402,23 +402,6 @@ TEST_P(DnnPlans, ServeTheWayBack) {
   }
 }
 
-/// Gradients are float32, whose products may be rounded to TF32 where anything may be rounded.
-/// Whether the kernels compile shows on a GPU only.
-TEST_P(DnnPlans, MaskTheWayBackInKernelsThatAreCompiled) {
-  for (const DType activations : {DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
-    DnnConvProblem p = square(64, 64, 28, 3);
-    p.backward = p.tf32 = true;
-    for (const DnnEpilogue& tail : tails(activations)) {
-      p.epilogue = tail;
-      SCOPED_TRACE(p.key());
-      const auto graph = dnn_conv_graph(p, tail, device());
-      const std::vector<DnnConfig> configs = accepted(p, *graph);
-      EXPECT_TRUE(std::any_of(configs.begin(), configs.end(),
-                              [](const DnnConfig& c) { return c.is_compiled(); }));
-    }
-  }
-}
-
 TEST_P(DnnPlans, StrictOnesRoundNoOperand) {
   DnnConvProblem p = square(64, 64, 28, 3);
   const auto tensor_cores = [&](bool tf32) {
