@@ -17,14 +17,10 @@ function(camlucida_sanitize target)
   endif()
 endfunction()
 
-# The sanitizers' builds read the commonest headers once, by camlucida_core. Other builds
-# do without, so that a file that does not include what it uses shows.
+# The sanitizers' builds read the commonest headers once per target. Other builds do without, so that
+# a file that does not include what it uses shows.
 function(camlucida_precompile target)
   if(CAMLUCIDA_SANITIZE)
-    if(NOT target STREQUAL camlucida_core)
-      target_precompile_headers(${target} REUSE_FROM camlucida_core)
-      return()
-    endif()
     target_precompile_headers(${target} PRIVATE
       <algorithm> <array> <cmath> <cstdint> <filesystem> <functional> <map> <memory> <mutex>
       <numeric> <optional> <span> <string> <vector>)
