@@ -79,19 +79,6 @@ void Planner::differentiate(const Node& fused) {
   const Offer offer = choice.offer;
   Step step = make_step(kernel_case, std::move(choice), node, kNone);
   step.operation += " backward";
-  std::vector<std::pair<ValueId, Location>> sent;
-  const bool through = offer.does_tail && tail.function != nullptr;
-  for (size_t i = 0; i < node.inputs.size(); ++i) {
-    const ValueId id = node.inputs[i];
-    const bool reads = id != kNone && !is_constant(id) &&
-                       (saves.reads_input(i, kernel_case.wanted) || (through && i == 0));
-    step.inputs.push_back(reads ? in_layout(id, layout_at(offer.inputs, i), plan_->backward_)
-                                : kNone);
-    const bool wanted = kernel_case.wanted[i];
-    const Layout layout = layout_at(offer.grad_inputs, i);
-    step.grad_inputs.push_back(wanted ? add_buffer(desc(id), layout, true) : kNone);
-    if (wanted) sent.emplace_back(id, Location{step.grad_inputs[i], layout});
-  }
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     const ValueId id = node.outputs[i];
     const bool reads = saves.outputs && kernel_case.outputs[i].present;
@@ -103,7 +90,18 @@ void Planner::differentiate(const Node& fused) {
                                               desc(id), true, plan_->backward_));
   }
   if (offer.does_tail) take_tail(tail, node.inputs[0], offer, step);
-  for (const auto& [id, gradient] : sent) contribute(id, gradient);
+  const bool through = offer.does_tail && tail.function != nullptr;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const ValueId id = node.inputs[i];
+    const bool reads = id != kNone && !is_constant(id) &&
+                       (saves.reads_input(i, kernel_case.wanted) || (through && i == 0));
+    step.inputs.push_back(reads ? in_layout(id, layout_at(offer.inputs, i), plan_->backward_)
+                                : kNone);
+    const bool wanted = kernel_case.wanted[i];
+    const Layout layout = layout_at(offer.grad_inputs, i);
+    step.grad_inputs.push_back(wanted ? add_buffer(desc(id), layout, true) : kNone);
+    if (wanted) contribute(id, Location{step.grad_inputs[i], layout});
+  }
   plan_->backward_.push_back(std::move(step));
 }
 

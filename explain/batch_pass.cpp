@@ -1,10 +1,10 @@
 #include "explain/batch_pass.h"
 
-#include <chrono>
 #include <cstring>
 
 #include "engine/error.h"
 #include "explain/residence.h"
+#include "explain/stopwatch.h"
 
 namespace camlucida {
 
@@ -38,7 +38,7 @@ Tensor BatchPass::gradient(const std::string& value, int64_t row, size_t t) {
 }
 
 void BatchPass::run_backward() {
-  const auto start = std::chrono::steady_clock::now();
+  Stopwatch watch;
   const int64_t rows = inputs_.shape()[0];
   Shape shape = scores_.shape();
   shape[0] = rows * session_.plan().needs().seeds_per_image;
@@ -57,8 +57,7 @@ void BatchPass::run_backward() {
   }
   session_.backward(seeds);
   ran_backward_ = true;
-  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-  backward_ms_ += took.count();
+  backward_ms_ += watch.lap();
 }
 
 }  // namespace camlucida

@@ -112,9 +112,7 @@ DnnEpilogue part_of(const DnnEpilogue& epilogue, const std::string& part) {
 }
 
 /// Kernels that are ready add and rectify, forward; what else there is has to be compiled.
-bool is_common(const DnnConvProblem& problem) {
-  const DnnEpilogue& epilogue = problem.epilogue;
-  if (problem.backward) return epilogue.empty();
+bool is_common(const DnnEpilogue& epilogue) {
   return (epilogue.activation == DnnActivation::kIdentity ||
           (epilogue.activation == DnnActivation::kRelu && !epilogue.has_limit())) &&
          (!epilogue.addend || epilogue.addend_first);
@@ -189,18 +187,21 @@ class Tuner {
   /// The best way, and what to remember of it; nothing, with a reason, if there is none.
   std::unique_ptr<Candidate> find(std::string& result, std::string& reason) {
     const bool backward = problem_.backward;
-    const bool common = is_common(problem_);
     // What is left to do if nothing is compiled.
     const char* ready = backward ? kParts[2] : kParts[1];
     const double rest = time_of_rest(problem_, part_of(problem_.epilogue, ready));
     // Compiling, in every process, must be worth it. Exact kernels that are compiled are slow.
     const bool compiles = !problem_.is_strict() && rest > kWorthCompiling;
-    std::vector<const char*> parts = {kParts[0], kParts[1], kParts[2]};
-    if (!common && !compiles) std::swap(parts[0], parts[1]);
-    if (common) parts = {kParts[0], kParts[2]};
-    if (backward && !compiles) parts = {kParts[2]};
-    if (backward && compiles) parts = {kParts[0], kParts[2]};
-    if (problem_.epilogue.empty()) parts = {kParts[0]};
+    std::vector<const char*> parts = {kParts[1], kParts[0], kParts[2]};
+    if (problem_.epilogue.empty()) {
+      parts = {kParts[0]};
+    } else if (backward && !compiles) {
+      parts = {kParts[2]};
+    } else if (backward || is_common(problem_.epilogue)) {
+      parts = {kParts[0], kParts[2]};
+    } else if (compiles) {
+      parts = {kParts[0], kParts[1], kParts[2]};
+    }
 
     std::unique_ptr<Candidate> best;
     double best_time = 0;
