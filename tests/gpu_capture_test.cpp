@@ -128,9 +128,9 @@ TEST_F(Recording, RefusesWhatCannotBeRepeated) {
     EXPECT_ERROR(stream_->capture(send), kInternal, std::string(what) + " on a GPU stream");
     EXPECT_FALSE(stream_->is_capturing());
     // Swallowed on the way, it is no better.
-    const auto quietly = [&, &send = send] {
+    const auto quietly = [&, &work = send] {
       try {
-        send();
+        work();
       } catch (const Error&) {
       }
     };

@@ -713,7 +713,8 @@ TEST(OnnxZoo, AllModelsImportAndBind) {
     for (const auto& [name, count] : info.operators) {
       operators[name.substr(name.rfind('.') + 1)] += count;
     }
-    EXPECT_EQ(operators, manifest["onnx"]["operators"]) << file;
+    const auto expected = manifest["onnx"]["operators"].get<std::map<std::string, int64_t>>();
+    EXPECT_EQ(operators, expected) << file;
     const std::string input = manifest["input"]["name"];
     const Shape shape(manifest["input"]["example_shape"].get<std::vector<int64_t>>());
     const Graph bound = bind_shapes(graph, {{input, shape}});
@@ -721,7 +722,7 @@ TEST(OnnxZoo, AllModelsImportAndBind) {
     for (size_t i = 0; i < manifest["outputs"].size(); ++i) {
       const auto& output = manifest["outputs"][i];
       const Value& found = bound.value(bound.outputs()[i]);
-      EXPECT_EQ(found.name, output["name"]) << file;
+      EXPECT_EQ(found.name, output["name"].get<std::string>()) << file;
       for (size_t axis = 0; axis < output["shape"].size(); ++axis) {
         if (!output["shape"][axis].is_number()) continue;
         EXPECT_EQ(found.desc.shape[static_cast<int>(axis)], output["shape"][axis]) << file;
@@ -745,7 +746,7 @@ TEST(OnnxZoo, AliasesAgreeWithTheModulesTheyCameFrom) {
       const ValueId found = graph.find(module);
       if (found == kNone) continue;
       ++agreed;
-      EXPECT_EQ(graph.value(found).name, value) << file << " " << module;
+      EXPECT_EQ(graph.value(found).name, value.get<std::string>()) << file << " " << module;
     }
   }
   EXPECT_GT(agreed, 1000);

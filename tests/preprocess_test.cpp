@@ -182,7 +182,8 @@ TEST(Preprocess, GoldenPicturesGiveTheSameBytesAndTensors) {
           std::swap(fitted.pixels()[i], fitted.pixels()[i + 2]);
         }
       }
-      EXPECT_EQ(sha256(fitted.pixels()), item.at("pixels_sha256")) << model << item.at("image");
+      EXPECT_EQ(sha256(fitted.pixels()), item.at("pixels_sha256").get<std::string>())
+          << model << item.at("image");
       ++items;
       if (!item.contains("input")) continue;
       const std::string file = item.at("input");

@@ -249,11 +249,11 @@ void save_ifa(const fs::path& path, const IfaFile& file) {
   json["files"]["pictures"] = save_array(path, "pictures", pictures_array(analysis));
   json["files"]["importance"] = save_array(path, "importance", importance_array(analysis));
   write_file_atomic(path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  const std::string pictures = json["files"]["pictures"]["name"];
+  const std::string importance = json["files"]["importance"]["name"];
   std::error_code code;
   for (const std::string& name : former) {
-    if (name != json["files"]["pictures"]["name"] && name != json["files"]["importance"]["name"]) {
-      fs::remove(path.parent_path() / name, code);
-    }
+    if (name != pictures && name != importance) fs::remove(path.parent_path() / name, code);
   }
 }
 
