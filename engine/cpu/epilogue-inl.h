@@ -39,13 +39,24 @@ HWY_INLINE void StoreLanes(Vector value, float* to, int lanes) {
   std::memcpy(to, buffer, sizeof(float) * static_cast<size_t>(lanes));
 }
 
-/// Addend and clamp of one vector of sums. Max and Min return their second operand if either is
-/// NaN, which is what lets NaN through. `addend`: where its vector lies, null = none.
+/// `x` within [low, high]; NaN stays NaN. On real targets Max and Min return their second operand,
+/// or NaN, where either is NaN; the emulated one returns the first.
+HWY_INLINE Vector Clamp(Vector low, Vector high, Vector x) {
+  namespace hn = hwy::HWY_NAMESPACE;
+#if HWY_TARGET == HWY_EMU128
+  x = hn::IfThenElse(hn::Lt(x, low), low, x);
+  return hn::IfThenElse(hn::Gt(x, high), high, x);
+#else
+  return hn::Min(high, hn::Max(low, x));
+#endif
+}
+
+/// Addend and clamp of one vector of sums. `addend`: where its vector lies, null = none.
 HWY_INLINE Vector Finish(const RegisterEpilogue& e, Vector sum, const float* addend, int lanes) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Float d;
   if (addend != nullptr && e.add_first) sum = hn::Add(sum, LoadLanes(addend, lanes));
-  if (e.clamps) sum = hn::Min(hn::Set(d, e.high), hn::Max(hn::Set(d, e.low), sum));
+  if (e.clamps) sum = Clamp(hn::Set(d, e.low), hn::Set(d, e.high), sum);
   if (addend != nullptr && !e.add_first) sum = hn::Add(sum, LoadLanes(addend, lanes));
   return sum;
 }

@@ -167,7 +167,7 @@ HWY_INLINE void FinishTile(const TileCall& call, Vector (&acc)[P][B]) {
     CAMLUCIDA_UNROLL
     for (int p = 0; p < P; ++p) {
       CAMLUCIDA_UNROLL
-      for (int o = 0; o < B; ++o) acc[p][o] = hn::Min(high, hn::Max(low, acc[p][o]));
+      for (int o = 0; o < B; ++o) acc[p][o] = Clamp(low, high, acc[p][o]);
     }
   }
   if (addend != nullptr && !e.add_first) AddStored<P, B, kWhole>(call, addend, acc);

@@ -99,7 +99,7 @@ void Outputs(const DepthwiseCall& call) {
     const Vector low = hn::Set(d, e.low);
     const Vector high = hn::Set(d, e.high);
     CAMLUCIDA_UNROLL
-    for (int p = 0; p < P; ++p) acc[p] = hn::Min(high, hn::Max(low, acc[p]));
+    for (int p = 0; p < P; ++p) acc[p] = Clamp(low, high, acc[p]);
   }
   if (call.addend != nullptr && !e.add_first) {
     CAMLUCIDA_UNROLL
