@@ -97,6 +97,8 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
+#include <memory>
+
 #include "engine/registry.h"
 #include "layers/relevance.h"
 
@@ -141,46 +143,69 @@ struct RowAttributes {
   }
 };
 
+/// A row of the table in data, for code that is the same for all of them.
+struct Definition {
+  const Row& row;
+  size_t index;  ///< in the table
+  Attributes prototype;
+  std::array<double, 2> (*values)(const Attributes&);
+  double (*value)(double x, const double* p);
+  double (*slope)(double saved, const double* p);
+  std::pair<double, double> (*clamp)(const double* p) = nullptr;
+};
+using DefinitionPtr = std::shared_ptr<const Definition>;
+
+template <class R>
+DefinitionPtr define(size_t index) {
+  Definition definition = {
+      .row = R::kRow,
+      .index = index,
+      .prototype = RowAttributes<R>{},
+      .values = [](const Attributes& from) { return from.as<RowAttributes<R>>().values; },
+      .value = [](double x, const double* p) -> double { return R::value(x, p); },
+      .slope = [](double saved, const double* p) -> double { return R::slope(saved, p); }};
+  if constexpr (requires(const double* p) { R::clamp(p); }) definition.clamp = R::clamp;
+  return std::make_shared<const Definition>(std::move(definition));
+}
+
 /// Parameters of a node; `of_input(i)` gives the scalar at input i or nullopt if absent.
-template <class R, class OfInput>
-Parameters parameters_of(const Attributes& attributes, const OfInput& of_input) {
-  const auto& values = attributes.as<RowAttributes<R>>().values;
+template <class OfInput>
+Parameters parameters_of(const Definition& f, const Attributes& attributes,
+                         const OfInput& of_input) {
+  const std::array<double, 2> values = f.values(attributes);
   Parameters result = {};
   for (size_t i = 0; i < values.size(); ++i) {
-    const int input = R::kRow.parameters[i].input;
+    const int input = f.row.parameters[i].input;
     result[i] = values[i];
     if (input > 0) result[i] = of_input(input).value_or(values[i]);
   }
   return result;
 }
 
-template <class R>
-Parameters parameters_of(const RefContext& context) {
-  return parameters_of<R>(context.attributes, [&context](int i) -> std::optional<double> {
+Parameters parameters_of(const Definition& f, const RefContext& context) {
+  return parameters_of(f, context.attributes, [&context](int i) -> std::optional<double> {
     if (!context.has(i)) return {};
     return context.inputs[static_cast<size_t>(i)][0];
   });
 }
 
-template <class R>
-Parameters parameters_of(const InferContext& context) {
-  return parameters_of<R>(context.attributes, [&context](int i) -> std::optional<double> {
+Parameters parameters_of(const Definition& f, const InferContext& context) {
+  return parameters_of(f, context.attributes, [&f, &context](int i) -> std::optional<double> {
     if (!context.has(i)) return {};
-    const std::string what = std::string(R::kRow.name) + " bound";
+    const std::string what = std::string(f.row.name) + " bound";
     const std::vector<double> values = context.doubles_or(i, what.c_str(), {});
     if (values.size() != 1) throw Error(ErrorKind::kModel, what + " is not a single number");
     return values[0];
   });
 }
 
-template <class R>
-std::vector<TensorDesc> infer(const InferContext& context) {
-  const Parameters parameters = parameters_of<R>(context);
-  for (size_t i = 0; i < R::kRow.parameters.size(); ++i) {
-    const Parameter& parameter = R::kRow.parameters[i];
+std::vector<TensorDesc> infer(const Definition& f, const InferContext& context) {
+  const Parameters parameters = parameters_of(f, context);
+  for (size_t i = 0; i < f.row.parameters.size(); ++i) {
+    const Parameter& parameter = f.row.parameters[i];
     if (parameter.name != nullptr && parameters[i] < parameter.minimum) {
       throw Error(ErrorKind::kUnsupported,
-                  std::string(R::kRow.name) + " with " + parameter.name + " = " +
+                  std::string(f.row.name) + " with " + parameter.name + " = " +
                       std::to_string(parameters[i]),
                   "supported from " + std::to_string(parameter.minimum));
     }
@@ -188,71 +213,70 @@ std::vector<TensorDesc> infer(const InferContext& context) {
   return {context.input(0)};
 }
 
-template <class R>
-void forward(const RefContext& context) {
-  const Parameters parameters = parameters_of<R>(context);
+void forward(const Definition& f, const RefContext& context) {
+  const Parameters parameters = parameters_of(f, context);
   const RefTensor& x = context.inputs[0];
   for (int64_t i = 0; i < x.count(); ++i) {
-    context.outputs[0][i] = R::value(x[i], parameters.data());
+    context.outputs[0][i] = f.value(x[i], parameters.data());
   }
 }
 
 /// The gradient as `gate` lets it through: plain, guided or deconvolution.
-template <class R, class Gate>
-void backward(const RefContext& context, const Gate& gate) {
-  if (!context.grad_inputs[0] || !context.grad_outputs[0]) return;
-  const Parameters parameters = parameters_of<R>(context);
-  const RefTensor& saved = R::kRow.slope_from_output ? context.outputs[0] : context.inputs[0];
-  const RefTensor& dy = context.grad_outputs[0];
-  for (int64_t i = 0; i < dy.count(); ++i) {
-    context.grad_inputs[0][i] += gate(dy[i], R::slope(saved[i], parameters.data()));
-  }
+using Gate = double (*)(double dy, double slope);
+
+RefFunction backward(const DefinitionPtr& f, Gate gate) {
+  return [f, gate](const RefContext& context) {
+    if (!context.grad_inputs[0] || !context.grad_outputs[0]) return;
+    const Parameters parameters = parameters_of(*f, context);
+    const RefTensor& saved = f->row.slope_from_output ? context.outputs[0] : context.inputs[0];
+    const RefTensor& dy = context.grad_outputs[0];
+    for (int64_t i = 0; i < dy.count(); ++i) {
+      context.grad_inputs[0][i] += gate(dy[i], f->slope(saved[i], parameters.data()));
+    }
+  };
 }
 
-template <class R>
-std::optional<UnaryFunction> unary(const InferContext& context, size_t index) {
+std::optional<UnaryFunction> unary(const Definition& f, const InferContext& context) {
   if (context.has(0) && context.dtype(0) != DType::kFloat32) return {};
-  for (const Parameter& parameter : R::kRow.parameters) {
+  for (const Parameter& parameter : f.row.parameters) {
     if (context.has(parameter.input) && parameter.input > 0 &&
         context.constant(parameter.input) == nullptr) {
       return {};
     }
   }
-  UnaryFunction function = HWY_DYNAMIC_DISPATCH(functions)()[index];
-  const Parameters parameters = parameters_of<R>(context);
+  UnaryFunction function = HWY_DYNAMIC_DISPATCH(functions)()[f.index];
+  const Parameters parameters = parameters_of(f, context);
   for (size_t i = 0; i < parameters.size(); ++i) {
     function.parameters[i] = static_cast<float>(parameters[i]);
   }
-  if constexpr (requires { R::clamp(parameters.data()); }) {
-    const auto [low, high] = R::clamp(parameters.data());
+  if (f.clamp != nullptr) {
+    const auto [low, high] = f.clamp(parameters.data());
     function.clamp = {static_cast<float>(low), static_cast<float>(high)};
   }
   return function;
 }
 
-Reading read_attributes(const Row& row, Attributes prototype, const NodeSource& source) {
-  if (row.read != nullptr) return row.read(source);
+Reading read_attributes(const Definition& f, const NodeSource& source) {
+  if (f.row.read != nullptr) return f.row.read(source);
   FieldList fields;
-  for (const Parameter& parameter : row.parameters) {
+  for (const Parameter& parameter : f.row.parameters) {
     if (parameter.name == nullptr || parameter.input > 0) continue;
     fields.emplace_back(parameter.name, source.number(parameter.name, parameter.fallback));
   }
-  return Reading{.attributes = prototype.restore(fields)};
+  return Reading{.attributes = f.prototype.restore(fields)};
 }
 
-template <class R>
-std::vector<Example> make_examples() {
-  constexpr Row kRow = R::kRow;
+std::vector<Example> make_examples(const Definition& f) {
   const std::pair<const char*, Shape> shapes[] = {
       {"picture", {2, 5, 7, 3}}, {"many channels", {1, 19, 3, 3}}, {"one", {1}},
       {"matrix", {3, 67}},       {"sequence", {3, 33, 5}},         {"chunks", {1, 8, 41, 27}}};
   std::vector<Example> examples;
   for (const auto& [name, shape] : shapes) {
     const bool other = examples.size() % 2 == 1;
-    Example example{.name = name, .attributes = RowAttributes<R>{}};
-    example.inputs.push_back(ExampleInput{.shape = shape, .low = kRow.low, .high = kRow.high});
+    Example example{.name = name, .attributes = f.prototype};
+    example.inputs.push_back(ExampleInput{.shape = shape, .low = f.row.low, .high = f.row.high});
     FieldList fields;
-    for (const Parameter& parameter : kRow.parameters) {
+    for (const Parameter& parameter : f.row.parameters) {
       if (parameter.name == nullptr) continue;
       const double value = other ? parameter.other : parameter.fallback;
       if (parameter.input == 0) {
@@ -269,49 +293,38 @@ std::vector<Example> make_examples() {
   return examples;
 }
 
-template <class R>
-LayerDef make_layer(size_t index) {
-  constexpr Row kRow = R::kRow;
+LayerDef make_layer(const DefinitionPtr& f) {
+  const Row& row = f->row;
   LayerDef layer;
-  layer.name = kRow.name;
-  layer.prototype = RowAttributes<R>{};
-  layer.infer = infer<R>;
-  layer.forward = forward<R>;
-  layer.backward = [](const RefContext& context) {
-    backward<R>(context, [](double dy, double slope) { return dy * slope; });
-  };
-  layer.saves = {.inputs = !kRow.slope_from_output, .outputs = kRow.slope_from_output};
-  if (kRow.rectifier) {
+  layer.name = row.name;
+  layer.prototype = f->prototype;
+  layer.infer = [f](const InferContext& context) { return infer(*f, context); };
+  layer.forward = [f](const RefContext& context) { forward(*f, context); };
+  layer.backward = backward(f, [](double dy, double slope) { return dy * slope; });
+  layer.saves = {.inputs = !row.slope_from_output, .outputs = row.slope_from_output};
+  if (row.rectifier) {
     layer.rules["guided"] = {
-        .backward =
-            [](const RefContext& context) {
-              backward<R>(context, [](double dy, double slope) { return dy > 0 ? dy * slope : 0; });
-            },
+        .backward = backward(f, [](double dy, double slope) { return dy > 0 ? dy * slope : 0; }),
         .kernels = {"unary_gradient", "unary_gradient_gpu"}};
     layer.rules["deconvolution"] = {
-        .backward =
-            [](const RefContext& context) {
-              backward<R>(context, [](double dy, double) { return dy > 0 ? dy : 0; });
-            },
+        .backward = backward(f, [](double dy, double) { return dy > 0 ? dy : 0; }),
         .kernels = {"unary_gradient", "unary_gradient_gpu"}};
   }
   pass_relevance_on(layer, {"unary_gradient", "unary_gradient_gpu"});
-  layer.epilogue = kRow.finite ? EpilogueRole::kUnary : EpilogueRole::kNone;
-  layer.unary = [index](const InferContext& context) { return unary<R>(context, index); };
-  layer.onnx = {{.name = kRow.operation,
-                 .first_opset = kRow.first_opset,
-                 .last_opset = std::max(21, kRow.first_opset),
-                 .read = [](const NodeSource& source) {
-                   return read_attributes(R::kRow, RowAttributes<R>{}, source);
-                 }}};
-  layer.examples = make_examples<R>();
+  layer.epilogue = row.finite ? EpilogueRole::kUnary : EpilogueRole::kNone;
+  layer.unary = [f](const InferContext& context) { return unary(*f, context); };
+  layer.onnx = {{.name = row.operation,
+                 .first_opset = row.first_opset,
+                 .last_opset = std::max(21, row.first_opset),
+                 .read = [f](const NodeSource& source) { return read_attributes(*f, source); }}};
+  layer.examples = make_examples(*f);
   return layer;
 }
 
 template <class... R>
 void add_rows(Registry& registry, HWY_NAMESPACE::rows::List<R...>) {
   size_t index = 0;
-  (registry.add(make_layer<R>(index++)), ...);
+  (registry.add(make_layer(define<R>(index++))), ...);
 }
 
 }  // namespace
