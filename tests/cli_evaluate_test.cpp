@@ -470,7 +470,7 @@ TEST_F(CliEvaluate, BinsOfAccuracyLeaveMisclassifiedPicturesOut) {
 TEST_F(CliEvaluate, CtrlCStopsAfterThePictureAndSaysHowToGoOn) {
   // The same two pictures many times over, slightly different so that each one counts.
   json many = {{"images", json::array()}};
-  for (int i = 0; i < 30; ++i) {
+  for (int i = 0; i < 12; ++i) {
     Image image = Image::load(folder_ / "set/star.png");
     image.row(0)[0] = static_cast<uint8_t>(i);
     const std::string name = "star" + std::to_string(i) + ".png";
@@ -489,8 +489,8 @@ TEST_F(CliEvaluate, CtrlCStopsAfterThePictureAndSaysHowToGoOn) {
       "faithfulness_correlation",
       "-q"};
   test::BackgroundProgram program(arguments);
-  for (int wait = 0; wait < 600 && lines_of(read_text(log())).size() < 3; ++wait) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  for (int wait = 0; wait < 4000 && lines_of(read_text(log())).size() < 3; ++wait) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   program.interrupt();
   const Outcome outcome = program.wait();
@@ -502,7 +502,7 @@ TEST_F(CliEvaluate, CtrlCStopsAfterThePictureAndSaysHowToGoOn) {
   std::vector<std::string> again = arguments;
   again.push_back("--resume");
   EXPECT_EQ(run_program(again).code, 0);
-  EXPECT_EQ(lines_of(read_text(log())).size(), 31u);
+  EXPECT_EQ(lines_of(read_text(log())).size(), 13u);
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ ConvAttributes attributes(int64_t stride, int64_t pad, int64_t dilation = 1, int
 std::vector<Example> convolutions() {
   return {
       conv("1x1_many_channels", attributes(1, 0), {2, 1100, 3, 5}, {70, 1100, 1, 1}),
-      conv("3x3_many_channels", attributes(1, 1), {2, 150, 7, 7}, {100, 150, 3, 3}),
+      conv("3x3_many_channels", attributes(1, 1), {1, 150, 7, 7}, {68, 150, 3, 3}),
       conv("3x3_stride2_many_channels", attributes(2, 1), {1, 260, 9, 7}, {72, 260, 3, 3}),
       conv("3x3_wide", attributes(1, 1), {1, 20, 5, 40}, {24, 20, 3, 3}),
       conv("3x3_stride3_dilation2_wide", attributes(3, 2, 2), {1, 20, 13, 50}, {24, 20, 3, 3}),
@@ -63,7 +63,7 @@ std::vector<Example> convolutions() {
       conv("groups_of_9_to_36_1x1", attributes(2, 0, 1, 4), {1, 36, 5, 7}, {144, 9, 1, 1}),
       conv("groups_of_7_one_pixel", attributes(1, 0, 1, 9), {3, 63, 1, 1}, {63, 7, 1, 1}),
       conv("one_pixel", attributes(1, 0), {3, 96, 1, 1}, {24, 96, 1, 1}),
-      conv("rgb_7x7_wide", attributes(2, 3), {2, 3, 20, 75}, {64, 3, 7, 7}),
+      conv("rgb_7x7_wide", attributes(2, 3), {1, 3, 15, 75}, {64, 3, 7, 7}),
       conv("rgb_11x11_stride4", attributes(4, 2), {1, 3, 31, 45}, {40, 3, 11, 11}),
       conv("gray_3x3", attributes(1, 1), {1, 1, 6, 30}, {20, 1, 3, 3}),
       conv("two_planes_3x3_dilated", attributes(1, 2, 2), {1, 2, 9, 31}, {33, 2, 3, 3}),
