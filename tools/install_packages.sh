@@ -9,7 +9,10 @@ packages=(
   libprotobuf-dev libstb-dev nlohmann-json3-dev protobuf-compiler
 )
 if [[ ${1:-build} == test ]]; then
-  packages+=(clang-format git libbenchmark-dev libgmock-dev libgtest-dev libonnx-testdata)
+  packages+=(
+    clang-19 clang-format git libbenchmark-dev libclang-rt-19-dev libgmock-dev libgtest-dev
+    libonnx-testdata
+  )
 fi
 missing=()
 for package in "${packages[@]}"; do
