@@ -25,13 +25,13 @@ function(camlucida_sanitize target)
   endif()
 endfunction()
 
-# camlucida_precompile(<target> [<more headers>]): the sanitizers' builds read the commonest headers once
-# per target. Other builds do without, so that a file that does not include what it uses shows.
+# The sanitizers' builds read the commonest headers once per target. Other builds do without, so that
+# a file that does not include what it uses shows.
 function(camlucida_precompile target)
   if(CAMLUCIDA_SANITIZE)
     target_precompile_headers(${target} PRIVATE
       <algorithm> <array> <cmath> <cstdint> <filesystem> <functional> <map> <memory> <mutex>
-      <numeric> <optional> <span> <string> <vector> ${ARGN})
+      <numeric> <optional> <span> <string> <vector>)
   endif()
 endfunction()
 

@@ -206,6 +206,7 @@ TEST_F(CliEvaluate, ResultsDoNotDependOnThreadsOrBatch) {
     return read_text(out() / "evaluation.csv");
   };
   const std::string one = with({"--threads", "1", "--batch-size", "1"});
+  EXPECT_EQ(with({"--threads", "2", "--batch-size", "8"}), one);
   EXPECT_EQ(with({"--threads", "2", "--batch-size", "3"}), one);
 }
 

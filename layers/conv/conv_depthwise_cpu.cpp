@@ -95,7 +95,7 @@ void Outputs(const DepthwiseCall& call) {
       acc[p] = hn::Add(acc[p], hn::Load(d, call.addend + p * call.out_step));
     }
   }
-  if (e.clamps) {  // Max and Min return their second operand if either is NaN
+  if (e.clamps) {
     const Vector low = hn::Set(d, e.low);
     const Vector high = hn::Set(d, e.high);
     CAMLUCIDA_UNROLL
